@@ -1,0 +1,1 @@
+"""What each method is worth, measured: `python -m benchmarks.run --list`."""

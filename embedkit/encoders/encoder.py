@@ -1,0 +1,414 @@
+"""`Encoder`: an ordered list of modules that turns inputs into vectors."""
+
+import hashlib
+import os
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Self, final
+
+import numpy as np
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Normalize
+from torch import nn
+from tqdm import tqdm
+
+from embedkit.encoders.batching import WINDOW, token_budget_batches
+from embedkit.encoders.cache import VectorCache
+from embedkit.encoders.depth import at_depth, num_layers_of
+from embedkit.encoders.fingerprint import fingerprint, weights_version
+from embedkit.encoders.inputs import PreparedInputs, Reader, reader_for
+from embedkit.errors import EmbedkitError, ForkedProcessError, InputError, ModelError
+from embedkit.io import replacing_folder, seal_folder
+from embedkit.ops.vectors import normalize, truncate
+from embedkit.types import Embeddings
+
+_PLAIN = {"output_value": "sentence_embedding", "precision": "float32"}
+_BATCH_TYPES = (list, tuple)
+
+
+@final
+class Encoder(SentenceTransformer):
+    """Turns inputs into vectors; a `SentenceTransformer` wherever one is asked for.
+
+    Trainers, evaluators, PEFT and hub folders work as they do there. What differs is `encode`: inputs are
+    tokenised once, sorted by token count, batched by token budget and encoded once each; one input gives
+    (dim,), a batch (n, dim), no input (0, dim), always float32 on the CPU in input order; depth and width
+    are arguments; concurrent callers get bit-equal results. Get one from `embedkit.load`, or pass modules.
+
+    Args:
+        modules: The modules in order. The first reads inputs, the last writes `sentence_embedding`.
+        cache: Where vectors are kept between calls; None keeps none.
+        **options: sentence-transformers' own: prompts, default_prompt_name, similarity_fn_name,
+            truncate_dim, device.
+
+    Attributes:
+        cache: May be set and cleared at any time.
+
+    Example:
+        >>> import embedkit as ek
+        >>> encoder = ek.load()
+        >>> encoder.encode(["a sentence", "another"]).shape
+        (2, 384)
+    """
+
+    def __init__(self, modules: Sequence[nn.Module], *, cache: VectorCache | None = None, **options: Any) -> None:
+        if isinstance(modules, str | os.PathLike):
+            message = f"Encoder takes modules; to open the model {str(modules)!r} use embedkit.load"
+            raise InputError(message)
+        super().__init__(modules=list(modules), **options)
+        self.cache = cache
+        self._lock = threading.Lock()
+        self._fingerprint: tuple[tuple[Any, ...], str] | None = None
+        self._used_in: int | None = None
+
+    # -- encoding ------------------------------------------------------------------------------------
+
+    def encode(  # type: ignore[override]  # one return type instead of sentence-transformers' six
+        self,
+        inputs: Any,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        batch_size: int = 32,
+        show_progress_bar: bool | None = None,
+        *,
+        num_layers: int | None = None,
+        truncate_dim: int | None = None,
+        normalize_embeddings: bool = False,
+        **options: Any,
+    ) -> Any:
+        """Vectors of one input or of a batch.
+
+        Args:
+            inputs: One input or a batch (list, tuple, array, series, iterator) of what this encoder reads.
+            prompt_name: Which of the encoder's `prompts` to put before each input.
+            prompt: A prompt itself; wins over `prompt_name`.
+            batch_size: Rows of 64 tokens in one batch (the token budget is 64 × batch_size), at least 1.
+                It bounds memory and does not change the vectors beyond float rounding.
+            show_progress_bar: None shows one on a terminal when the work takes over two seconds.
+            num_layers: Stop after this layer, 1 … depth: a real early exit. None runs all.
+            truncate_dim: Keep this many leading dimensions, then restore length 1 if the encoder ends in
+                a `Normalize` module. None uses the encoder's own `truncate_dim`.
+            normalize_embeddings: Scale each vector to length 1 (after truncation).
+            **options: sentence-transformers' other keywords, so that its evaluators and mteb can call:
+                `convert_to_tensor` gives a tensor; `task` routes two-tower encoders; `output_value`,
+                `precision`, `device`, `pool` and `chunk_size` are carried out by sentence-transformers.
+
+        Returns:
+            float32 numpy array: (dim,) for one input, (n, dim) for a batch, in input order.
+
+        Raises:
+            InputError: An input of the wrong type, or an argument out of range.
+            ForkedProcessError: torch was used before this process was forked.
+
+        Example:
+            >>> import embedkit as ek
+            >>> encoder = ek.load()
+            >>> encoder.encode("one sentence", num_layers=3, truncate_dim=64).shape
+            (64,)
+            >>> encoder.encode([]).shape
+            (0, 384)
+        """
+        as_tensor, task = options.pop("convert_to_tensor", False), options.pop("task", None)
+        as_list = not options.pop("convert_to_numpy", True) and not as_tensor
+        if self._is_for_sentence_transformers(options):
+            return super().encode(
+                inputs,
+                prompt_name=prompt_name,
+                prompt=prompt,
+                batch_size=batch_size,
+                show_progress_bar=show_progress_bar,
+                truncate_dim=truncate_dim,
+                normalize_embeddings=normalize_embeddings,
+                convert_to_tensor=as_tensor,
+                convert_to_numpy=not (as_tensor or as_list),
+                **({"task": task} if task else {}),
+                **options,
+            )
+        if not isinstance(batch_size, int) or batch_size < 1:
+            message = f"batch_size must be a positive integer; received {batch_size!r}"
+            raise InputError(message)
+        text = self._resolve_prompt(prompt, prompt_name)
+        reader = reader_for(self, text)
+        rows, is_single = self._as_rows(inputs, reader)
+        dim = truncate_dim if truncate_dim is not None else self.truncate_dim
+        work = _Work(reader, text, task, batch_size, num_layers, show_progress_bar)
+        vectors = self._finish(self._encode_distinct(rows, work), dim, normalize_embeddings)
+        result = vectors[0] if is_single else vectors
+        if as_tensor:
+            return torch.from_numpy(result)
+        return list(torch.from_numpy(result)) if as_list else result
+
+    def encode_query(self, inputs: Any, **options: Any) -> Any:  # type: ignore[override]
+        """`encode` in the role of a query: with the prompt named "query", if the encoder has one."""
+        return super().encode_query(inputs, **options)
+
+    def encode_document(self, inputs: Any, **options: Any) -> Any:  # type: ignore[override]
+        """`encode` in the role of a document: with the prompt named "document", if the encoder has one."""
+        return super().encode_document(inputs, **options)
+
+    def get_num_layers(self) -> int:
+        """Depth of the backbone: the largest `num_layers`.
+
+        Raises:
+            InputError: The encoder has no single stack of layers.
+        """
+        return num_layers_of(self)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of weights, tokenizer and settings: equal exactly when two encoders give equal vectors.
+
+        It is remembered until a weight changes (writes through `tensor.data` go unnoticed).
+        """
+        version = weights_version(self)
+        if self._fingerprint is None or self._fingerprint[0] != version:
+            self._fingerprint = (version, fingerprint(self))
+        return self._fingerprint[1]
+
+    def _is_for_sentence_transformers(self, options: dict[str, Any]) -> bool:
+        """Whether an option asks for something other than float32 vectors from this process."""
+        wanted = {name: value for name, value in options.items() if value is not None}
+        return any(_PLAIN.get(name) != value for name, value in wanted.items())
+
+    def _as_rows(self, inputs: Any, reader: Reader) -> tuple[list[Any], bool]:
+        if reader.is_single(inputs):
+            rows, is_single = [inputs], True
+        else:
+            rows, is_single = _list_of(inputs, reader.expects), False
+        for position, value in enumerate(rows):
+            if not reader.accepts(value):
+                message = (
+                    f"inputs[{position}] must be {reader.expects}; received {type(value).__name__} {_shortened(value)}"
+                )
+                raise InputError(message)
+        return rows, is_single
+
+    def _finish(self, vectors: Embeddings, dim: int | None, unit: bool) -> Embeddings:
+        """Truncate, then normalise: the other order would leave short vectors."""
+        if dim is not None:
+            vectors = truncate(vectors, dim)
+            unit = unit or isinstance(self[-1], Normalize)
+        return normalize(vectors) if unit else vectors
+
+    # -- the engine ----------------------------------------------------------------------------------
+
+    def _encode_distinct(self, rows: list[Any], work: "_Work") -> Embeddings:
+        """Encode equal inputs once and hand each its copy."""
+        keys = [work.reader.key(value) for value in rows]
+        first: dict[bytes, int] = {}
+        distinct: list[int] = []
+        source = np.empty(len(rows), dtype=np.int64)
+        for position, key in enumerate(keys):
+            if key is not None and key in first:
+                source[position] = first[key]
+                continue
+            source[position] = len(distinct)
+            if key is not None:
+                first[key] = len(distinct)
+            distinct.append(position)
+        with _progress(len(distinct), work.show_progress_bar) as bar:
+            vectors = self._encode_windows([rows[i] for i in distinct], [keys[i] for i in distinct], work, bar)
+        return vectors if len(distinct) == len(rows) else vectors[source]
+
+    def _encode_windows(
+        self, rows: list[Any], keys: list[bytes | None], work: "_Work", bar: "tqdm[Any]"
+    ) -> Embeddings:
+        """Window by window, so that memory is bounded and a cache keeps what an interruption finished."""
+        model = at_depth(self, work.num_layers)
+        if not rows:
+            return np.empty((0, self._full_dim()), dtype=np.float32)
+        parts = []
+        for start in range(0, len(rows), WINDOW):
+            window = slice(start, start + WINDOW)
+            parts.append(self._encode_window(model, rows[window], keys[window], work, bar))
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _encode_window(
+        self, model: Self, rows: list[Any], keys: list[bytes | None], work: "_Work", bar: "tqdm[Any]"
+    ) -> Embeddings:
+        cache = self.cache
+        if cache is None or any(key is None for key in keys):
+            return self._compute(model, rows, work, bar)
+        hashes = self._cache_keys([key for key in keys if key is not None], work)
+        known = cache.get(hashes)
+        missing = [position for position, key in enumerate(hashes) if key not in known]
+        bar.update(len(rows) - len(missing))
+        if missing:
+            computed = self._compute(model, [rows[position] for position in missing], work, bar)
+            cache.put([hashes[position] for position in missing], computed)
+            known.update(zip((hashes[position] for position in missing), computed, strict=True))
+        return np.stack([known[key] for key in hashes])
+
+    def _cache_keys(self, keys: list[bytes], work: "_Work") -> list[bytes]:
+        made_by = repr((self.fingerprint, work.prompt, work.task, work.num_layers, work.reader.expects))
+        prefix = hashlib.sha256(made_by.encode("utf-8", "surrogatepass"))
+        hashes = []
+        for key in keys:
+            digest = prefix.copy()
+            digest.update(key)
+            hashes.append(digest.digest())
+        return hashes
+
+    def _compute(self, model: Self, rows: list[Any], work: "_Work", bar: "tqdm[Any]") -> Embeddings:
+        self._refuse_fork()
+        vectors: Embeddings | None = None
+        with self._lock:
+            prepared = work.reader.prepare(rows, work.prompt, work.task)
+        for batch in token_budget_batches(prepared.lengths, work.batch_size):
+            computed = self._forward_batch(model, prepared, batch, work)
+            if vectors is None:
+                vectors = np.empty((len(rows), computed.shape[1]), dtype=np.float32)
+            vectors[batch] = computed
+            bar.update(len(batch))
+        return vectors if vectors is not None else np.empty((0, self._full_dim()), dtype=np.float32)
+
+    def _forward_batch(self, model: Self, prepared: PreparedInputs, batch: Any, work: "_Work") -> Embeddings:
+        """One forward pass; a batch that does not fit in memory is halved."""
+        try:
+            # One batch at a time: the backbone's mask code and the tokenizer are not safe to share, and one
+            # batch already uses every core.
+            with self._lock, torch.inference_mode():
+                model.eval()
+                features = _to_device(prepared.batch(batch), self.device)
+                routing = {"task": work.task} if work.task else {}
+                return _vectors_of(model.forward(features, **routing))
+        except (RuntimeError, MemoryError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            if len(batch) == 1:
+                message = f"one input of {int(prepared.lengths[batch[0]])} tokens does not fit in memory"
+                raise EmbedkitError(message) from error
+        half = len(batch) // 2
+        parts = [self._forward_batch(model, prepared, part, work) for part in (batch[:half], batch[half:])]
+        return np.concatenate(parts)
+
+    def _full_dim(self) -> int:
+        """Width of the vectors before truncation."""
+        kept, self.truncate_dim = self.truncate_dim, None
+        try:
+            dim = self.get_embedding_dimension()
+        finally:
+            self.truncate_dim = kept
+        if dim is None:
+            message = "the encoder's last module does not say how many dimensions it gives"
+            raise ModelError(message)
+        return int(dim)
+
+    def _refuse_fork(self) -> None:
+        if self._used_in is None:
+            self._used_in = os.getpid()
+        elif self._used_in != os.getpid() and self.device.type == "cpu":
+            message = (
+                "this encoder was used before the process was forked, and torch would hang in the child: "
+                "start workers with multiprocessing.get_context('spawn')"
+            )
+            raise ForkedProcessError(message)
+
+    # -- saving --------------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str], *args: Any, **options: Any) -> None:
+        """Write an ordinary sentence-transformers folder with checksums; whole or not at all.
+
+        Args:
+            path: The folder; an existing one is replaced once the new one is complete.
+            *args: As in sentence-transformers.
+            **options: As in sentence-transformers; weights are always safetensors.
+
+        Raises:
+            StorageError: The disk refused; a folder that was there is unchanged.
+        """
+        if not options.get("safe_serialization", True):
+            message = "safe_serialization must be True: embedkit writes safetensors only"
+            raise InputError(message)
+        with replacing_folder(Path(path)) as folder:
+            super().save(str(folder), *args, **options)
+            seal_folder(folder)
+
+    @classmethod
+    def load(  # type: ignore[override]  # sentence-transformers' old alias takes one string
+        cls, path: str | os.PathLike[str], *, device: str | None = None, cache: VectorCache | None = None
+    ) -> "Encoder":
+        """Open a saved folder; `embedkit.load` also knows the default model and hub names.
+
+        Raises:
+            ModelError: No model there, a damaged file, or a module class that is not embedkit's or
+                sentence-transformers' own.
+        """
+        from embedkit.encoders.loading import load  # noqa: PLC0415 (loading builds encoders)
+
+        return load(path, device=device, cache=cache)
+
+    @classmethod
+    def _load_with_module_classes(cls, model_name_or_path: str, module_classes: Any, **options: Any) -> "Encoder":  # type: ignore[override]
+        """How sentence-transformers' trainer reopens its checkpoints."""
+        del module_classes, options
+        return cls.load(model_name_or_path)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._lock = threading.Lock()
+
+
+class _Work:
+    """What stays the same for every batch of one `encode` call."""
+
+    def __init__(
+        self,
+        reader: Reader,
+        prompt: str | None,
+        task: str | None,
+        batch_size: int,
+        num_layers: int | None,
+        show_progress_bar: bool | None,
+    ) -> None:
+        self.reader, self.prompt, self.task = reader, prompt, task
+        self.batch_size, self.num_layers, self.show_progress_bar = batch_size, num_layers, show_progress_bar
+
+
+def _list_of(inputs: Any, expects: str) -> list[Any]:
+    if isinstance(inputs, _BATCH_TYPES):
+        return list(inputs)
+    to_list: Callable[[], Any] | None = getattr(inputs, "tolist", None)
+    if to_list is not None:
+        values = to_list()
+        if isinstance(values, list):
+            return values
+    if hasattr(inputs, "__iter__") and not isinstance(inputs, str | bytes | dict):
+        return list(inputs)
+    message = f"inputs must be {expects} or a batch of it; received {type(inputs).__name__} {_shortened(inputs)}"
+    raise InputError(message)
+
+
+def _shortened(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _progress(total: int, show: bool | None) -> "tqdm[Any]":
+    hidden = not show if show is not None else not sys.stderr.isatty()
+    return tqdm(total=total, desc="encoding", unit=" inputs", delay=0 if show else 2, disable=hidden, leave=False)
+
+
+def _to_device(features: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    if device.type == "cpu":
+        return features
+    return {name: value.to(device) if torch.is_tensor(value) else value for name, value in features.items()}
+
+
+def _vectors_of(features: dict[str, Any]) -> Embeddings:
+    vectors = features.get("sentence_embedding")
+    if vectors is None:
+        message = f"the last module must write 'sentence_embedding'; this one left {sorted(features)}: add a pooling"
+        raise ModelError(message)
+    array: Embeddings = vectors.float().cpu().numpy()
+    return array
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -1,0 +1,470 @@
+"""`FaissIndex`: vectors by id, searched by faiss, with the bookkeeping faiss leaves to its caller."""
+
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
+
+import faiss
+import numpy as np
+
+from embedkit.errors import CorruptFileError, ForkedProcessError, InputError
+from embedkit.index.ids import as_ids
+from embedkit.index.locks import SharedLock
+from embedkit.io import commit_generation, open_generation, raise_storage_error
+from embedkit.ops.vectors import as_embeddings, normalize
+from embedkit.types import Embeddings, Id, Mask, Positions
+
+Metric: TypeAlias = Literal["cosine", "inner_product", "l2"]
+Kind: TypeAlias = Literal["auto", "flat", "hnsw", "ivf"]
+
+APPROXIMATE_FROM = 50_000
+"""Vectors from which `kind="auto"` uses HNSW instead of exact search."""
+
+_HNSW_NEIGHBOURS = 32
+_HNSW_BUILD = 100
+_HNSW_SEARCH = 128
+_IVF_TRAINING = 10_000
+_SUBSET_SHARE = 0.1
+_DEAD_SHARE = 0.2
+
+# The first four bytes faiss writes: nothing else is handed to its reader.
+_KNOWN_FILES = {b"IxFI": "flat", b"IxF2": "flat", b"IxFl": "flat", b"IHNf": "hnsw", b"IwFl": "ivf"}
+_LARGEST_ARRAY = 1 << 40
+
+# faiss' own default accepts a header that asks for a terabyte of lists; these bound what a file may claim.
+faiss.set_deserialization_loop_limit(1 << 31)
+faiss.set_deserialization_vector_byte_limit(_LARGEST_ARRAY)
+
+
+class SearchResult(NamedTuple):
+    """Nearest neighbours, best first.
+
+    Attributes:
+        scores: float32 (queries, k), or (k,) for one query; higher is nearer. Cosine and inner product
+            are themselves, l2 is minus the Euclidean distance.
+        ids: Object array of the same shape.
+    """
+
+    scores: np.ndarray[Any, np.dtype[np.float32]]
+    ids: np.ndarray[Any, np.dtype[np.object_]]
+
+
+class FaissIndex:
+    """Vectors by id. Exact below 50,000 vectors, HNSW above, unless `kind` says otherwise.
+
+    Ids are unique strings or integers. Every search returns min(k, number of candidates) neighbours for
+    each query: what an approximate index misses (after removals, under a filter) is filled in exactly.
+    Searches may run concurrently, with each other and with `add`.
+
+    Args:
+        dim: Number of dimensions; None takes that of the first vectors added.
+        metric: "cosine" (vectors are normalised on the way in), "inner_product", or "l2".
+        kind: "flat" is exact. "hnsw" is a graph of 32 neighbours a node, searched with 128 candidates.
+            "ivf" has 4·√n lists of which a sixteenth is searched; it is exact below 10,000 vectors. "auto"
+            is flat below 50,000 vectors and hnsw from there on.
+
+    Example:
+        >>> index = FaissIndex()
+        >>> index.add(["east", "north"], np.eye(2, dtype=np.float32))
+        >>> index.search(np.array([1.0, 0.2], dtype=np.float32), k=1).ids.tolist()
+        ['east']
+    """
+
+    def __init__(self, dim: int | None = None, *, metric: Metric = "cosine", kind: Kind = "auto") -> None:
+        if dim is not None and (not isinstance(dim, int) or dim < 1):
+            message = f"dim must be a positive integer or None; received {dim!r}"
+            raise InputError(message)
+        for name, value, allowed in (("metric", metric, get_args(Metric)), ("kind", kind, get_args(Kind))):
+            if value not in allowed:
+                message = f"{name} must be one of {', '.join(allowed)}; received {value!r}"
+                raise InputError(message)
+        self.dim = dim
+        self.metric = metric
+        self.kind = kind
+        self._index: Any = None
+        self._ids = np.empty(0, dtype=object)
+        self._alive: Mask = np.empty(0, dtype=bool)
+        self._positions: dict[Id, int] = {}
+        self._lock = SharedLock()
+        self._used_in: int | None = None
+
+    # -- contents ------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    def __contains__(self, id: object) -> bool:
+        return id in self._positions
+
+    def __repr__(self) -> str:
+        return f"FaissIndex({len(self)} vectors, dim={self.dim}, metric={self.metric!r}, kind={self.built_as!r})"
+
+    @property
+    def ids(self) -> list[Id]:
+        """The ids in the order they were added."""
+        with self._lock.shared():
+            return [id for id, alive in zip(self._ids, self._alive, strict=True) if alive]
+
+    @property
+    def built_as(self) -> str:
+        """How the vectors are searched at present: "flat", "hnsw" or "ivf"."""
+        return _kind_of(self._index) if self._index is not None else "flat"
+
+    def vectors(self, ids: Iterable[Id]) -> Embeddings:
+        """Stored vectors, (n, dim), in the order of `ids`; under the cosine metric they have length 1.
+
+        Raises:
+            InputError: An id is not here.
+        """
+        checked = as_ids(ids)
+        with self._lock.shared():
+            return self._vectors_at(self._positions_of(checked))
+
+    def add(self, ids: Iterable[Id], vectors: Any) -> None:
+        """Add vectors under new ids; all of them or, on an error, none.
+
+        Args:
+            ids: n ids that are not in the index.
+            vectors: (n, dim) real numbers.
+
+        Raises:
+            InputError: An id is known or repeated; vectors of another width, not finite, or of length
+                zero under the cosine metric.
+        """
+        array = as_embeddings(vectors, dim=self.dim, what="vectors")
+        checked = as_ids(ids, count=len(array))
+        prepared = self._prepared(array, "vectors")
+        with self._using(), self._lock.exclusive():
+            known = next((id for id in checked if id in self._positions), None)
+            if known is not None:
+                message = f"ids must be new; {known!r} is in the index: use update to replace its vector"
+                raise InputError(message)
+            self._append(checked, prepared)
+
+    def update(self, ids: Iterable[Id], vectors: Any) -> None:
+        """Replace the vectors of ids that are in the index; all of them or, on an error, none.
+
+        Raises:
+            InputError: An id is unknown or repeated, or the vectors are not valid (see `add`).
+        """
+        array = as_embeddings(vectors, dim=self.dim, what="vectors")
+        checked = as_ids(ids, count=len(array))
+        prepared = self._prepared(array, "vectors")
+        with self._using(), self._lock.exclusive():
+            self._delete(self._positions_of(checked))
+            self._append(checked, prepared)
+
+    def remove(self, ids: Iterable[Id]) -> None:
+        """Remove ids; all of them or, on an error, none.
+
+        Raises:
+            InputError: An id is unknown or repeated.
+        """
+        checked = as_ids(ids)
+        with self._using(), self._lock.exclusive():
+            self._delete(self._positions_of(checked))
+
+    def check(self, vectors: Any) -> Embeddings:
+        """Vectors as `add` would take them: float32 (n, dim); raises what `add` would raise."""
+        array = as_embeddings(vectors, dim=self.dim, what="vectors")
+        self._prepared(array, "vectors")
+        return array
+
+    # -- search --------------------------------------------------------------------------------------
+
+    def search(self, queries: Any, k: int = 10, *, among: Iterable[Id] | None = None) -> SearchResult:
+        """The nearest vectors of each query.
+
+        Args:
+            queries: (queries, dim), or (dim,) for one query.
+            k: How many neighbours, at least 1; fewer come back when there are fewer candidates.
+            among: Only these ids are candidates; ids that are not in the index are passed over.
+
+        Returns:
+            Scores and ids, best first; equal scores in the order of adding.
+
+        Raises:
+            InputError: Wrong width, not finite, zero length under the cosine metric, or k < 1.
+        """
+        if not isinstance(k, int | np.integer) or isinstance(k, bool) or k < 1:
+            message = f"k must be a positive integer; received {k!r}"
+            raise InputError(message)
+        single = np.ndim(queries) == 1
+        array = as_embeddings(queries if not single else [queries], dim=self.dim, what="queries")
+        prepared = self._prepared(array, "queries")
+        with self._using(), self._lock.shared():
+            allowed = None if among is None else self._known_positions(among)
+            distances, positions = self._nearest(prepared, int(k), allowed)
+            scores = -np.sqrt(np.maximum(distances, 0)) if self.metric == "l2" else distances
+            ids = self._ids[positions]
+        return SearchResult(scores[0], ids[0]) if single else SearchResult(scores, ids)
+
+    def _nearest(self, queries: Embeddings, k: int, allowed: Positions | None) -> tuple[Embeddings, Positions]:
+        candidates = len(self) if allowed is None else len(allowed)
+        k = min(k, candidates)
+        if k == 0 or len(queries) == 0:
+            return np.empty((len(queries), k), dtype=np.float32), np.empty((len(queries), k), dtype=np.int64)
+        if allowed is not None and (self.built_as == "flat" or candidates <= _SUBSET_SHARE * len(self._ids)):
+            found = self._exact(queries, k, allowed)
+        elif allowed is None and self.built_as == "flat":
+            found = self._index.search(queries, k)
+        else:
+            found = self._approximate(queries, k, allowed)
+        return _in_order(*found, descending=self.metric != "l2")
+
+    def _exact(self, queries: Embeddings, k: int, allowed: Positions) -> tuple[Embeddings, Positions]:
+        """Brute force over the gathered candidates: faster than faiss' selector at every share."""
+        distances, rows = faiss.knn(queries, self._vectors_at(allowed), k, metric=self._faiss_metric)
+        return distances, allowed[rows]
+
+    def _approximate(self, queries: Embeddings, k: int, allowed: Positions | None) -> tuple[Embeddings, Positions]:
+        mask = self._alive if allowed is None else _mask(allowed, len(self._ids))
+        share = mask.mean()
+        parameters = self._search_parameters(k, share, None if share == 1 else mask)
+        distances, positions = self._index.search(queries, k, params=parameters)
+        short = np.flatnonzero((positions < 0).any(axis=1))
+        if len(short):
+            exact = self._exact(queries[short], k, np.flatnonzero(mask))
+            distances[short], positions[short] = exact
+        return distances, positions
+
+    def _search_parameters(self, k: int, share: float, mask: Mask | None) -> Any:
+        selector = None if mask is None else faiss.IDSelectorBitmap(np.packbits(mask, bitorder="little"))
+        if self.built_as == "hnsw":
+            # A walk over the graph meets only `share` of its nodes among the candidates.
+            effort = math.ceil(max(_HNSW_SEARCH, 2 * k) / share)
+            return faiss.SearchParametersHNSW(efSearch=effort, sel=selector)
+        return faiss.SearchParametersIVF(nprobe=max(self._index.nlist // 16, 1), sel=selector)
+
+    # -- inside --------------------------------------------------------------------------------------
+
+    @property
+    def _faiss_metric(self) -> int:
+        return int(faiss.METRIC_L2 if self.metric == "l2" else faiss.METRIC_INNER_PRODUCT)
+
+    def _prepared(self, array: Embeddings, what: str) -> Embeddings:
+        if self.metric != "cosine":
+            return array
+        zero = np.flatnonzero(~array.any(axis=1))
+        if len(zero):
+            message = f"{what} must not be zero under the cosine metric; row {zero[0]} is ({len(zero)} such rows)"
+            raise InputError(message)
+        return normalize(array)
+
+    @contextmanager
+    def _using(self) -> Iterator[None]:
+        if self._used_in is None:
+            self._used_in = os.getpid()
+        if self._used_in != os.getpid():
+            message = (
+                "this index was used before the process was forked, and faiss would hang in the child: "
+                "start workers with multiprocessing.get_context('spawn')"
+            )
+            raise ForkedProcessError(message)
+        yield
+
+    def _positions_of(self, ids: list[Id]) -> Positions:
+        unknown = next((id for id in ids if id not in self._positions), None)
+        if unknown is not None:
+            message = f"ids must be in the index; {unknown!r} is not"
+            raise InputError(message)
+        return np.fromiter((self._positions[id] for id in ids), dtype=np.int64, count=len(ids))
+
+    def _known_positions(self, ids: Iterable[Id]) -> Positions:
+        found = {self._positions[id] for id in ids if id in self._positions}
+        return np.fromiter(sorted(found), dtype=np.int64, count=len(found))
+
+    def _append(self, ids: list[Id], vectors: Embeddings) -> None:
+        """Add checked, prepared vectors; rebuild first when the kind changes at this size."""
+        if len(ids) == 0:
+            return
+        if self._wanted_kind(len(self) + len(ids)) != self.built_as or self._index is None:
+            kept = self._vectors_at(np.flatnonzero(self._alive)) if len(self) else vectors[:0]
+            self._rebuild(self._ids[self._alive].tolist() + ids, np.concatenate([kept, vectors]))
+            return
+        self._index.add(vectors)
+        start = len(self._ids)
+        self._ids = np.concatenate([self._ids, _objects(ids)])
+        self._alive = np.concatenate([self._alive, np.ones(len(ids), dtype=bool)])
+        self._positions.update(zip(ids, range(start, start + len(ids)), strict=True))
+
+    def _delete(self, positions: Positions) -> None:
+        """Flat storage closes the gap at once; graphs and lists get tombstones until a fifth is dead."""
+        if len(positions) == 0:
+            return
+        for id in self._ids[positions]:
+            del self._positions[id]
+        self._alive[positions] = False
+        if self.built_as == "flat":
+            self._index.remove_ids(positions)
+            self._keep_alive_only()
+        elif len(self) < (1 - _DEAD_SHARE) * len(self._ids):
+            alive = np.flatnonzero(self._alive)
+            self._rebuild(self._ids[alive].tolist(), self._vectors_at(alive))
+
+    def _keep_alive_only(self) -> None:
+        self._ids = self._ids[self._alive]
+        self._alive = np.ones(len(self._ids), dtype=bool)
+        self._positions = {id: position for position, id in enumerate(self._ids)}
+
+    def _rebuild(self, ids: list[Id], vectors: Embeddings) -> None:
+        """Build afresh for exactly these vectors; the old index stays until the new one stands."""
+        index = self._new_index(self._wanted_kind(len(ids)), vectors)
+        index.add(vectors)
+        self.dim = vectors.shape[1]
+        self._index = index
+        self._ids = _objects(ids)
+        self._alive = np.ones(len(ids), dtype=bool)
+        self._positions = {id: position for position, id in enumerate(ids)}
+
+    def _wanted_kind(self, count: int) -> str:
+        if self.kind == "auto":
+            return "hnsw" if count >= APPROXIMATE_FROM else "flat"
+        if self.kind == "ivf" and count < _IVF_TRAINING:
+            return "flat"
+        return self.kind
+
+    def _new_index(self, kind: str, vectors: Embeddings) -> Any:
+        dim, metric = vectors.shape[1], self._faiss_metric
+        if kind == "hnsw":
+            index = faiss.IndexHNSWFlat(dim, _HNSW_NEIGHBOURS, metric)
+            index.hnsw.efConstruction = _HNSW_BUILD
+            return index
+        if kind == "ivf":
+            return _trained_ivf(dim, metric, vectors)
+        return faiss.IndexFlat(dim, metric)
+
+    def _vectors_at(self, positions: Positions) -> Embeddings:
+        if self._index is None or len(positions) == 0:
+            return np.empty((len(positions), self.dim or 0), dtype=np.float32)
+        if self.built_as == "ivf":
+            gathered: Embeddings = self._index.reconstruct_batch(positions)
+            return gathered
+        storage = faiss.downcast_index(self._index.storage) if self.built_as == "hnsw" else self._index
+        every = faiss.rev_swig_ptr(storage.get_xb(), storage.ntotal * storage.d).reshape(storage.ntotal, storage.d)
+        picked: Embeddings = every[positions]
+        return picked
+
+    # -- saving --------------------------------------------------------------------------------------
+
+    def save(self, folder: str | os.PathLike[str], *, info: Mapping[str, Any] | None = None) -> None:
+        """Write the index into `folder` as a new generation; the one before it is kept.
+
+        Args:
+            folder: Is made when absent.
+            info: More JSON values to record in the manifest.
+
+        Raises:
+            StorageError: The disk refused; the generation before is still the current one.
+        """
+        target = Path(folder)
+        try:
+            target.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise_storage_error(error, f"cannot write {target}")
+        with self._using(), self._lock.shared():
+            made_as = {"class": "FaissIndex", "dim": self.dim, "metric": self.metric, "kind": self.kind}
+            counts = {"built_as": self.built_as, "total": len(self._ids), "live": len(self)}
+            record = {**(info or {}), **made_as, **counts}
+            commit_generation(target, record, {"index.faiss": self._write_index, "ids.json": self._write_ids})
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> "FaissIndex":
+        """Open a saved index; checksums are verified before faiss reads a byte.
+
+        Raises:
+            CorruptFileError: A file is missing, truncated or changed, and so is the generation before it.
+            IncompatibleIndexError: Written by a newer format.
+        """
+        generation = open_generation(Path(folder))
+        info = generation.info
+        if info.get("class") != "FaissIndex":
+            message = f"{folder} holds a {info.get('class')}, not a FaissIndex"
+            raise CorruptFileError(message)
+        index = cls(info["dim"], metric=info["metric"], kind=info["kind"])
+        index._restore(generation.files["index.faiss"], generation.files["ids.json"], info)
+        return index
+
+    def _write_index(self, path: Path) -> None:
+        index = self._index if self._index is not None else faiss.IndexFlat(self.dim or 1, self._faiss_metric)
+        try:
+            faiss.write_index(index, str(path))
+        except RuntimeError as error:
+            # faiss reports a full disk as its own error; the write that failed left errno behind.
+            message = f"faiss cannot write {path}: {str(error).splitlines()[-1]}"
+            raise OSError(_errno_of(path), message) from error
+
+    def _write_ids(self, path: Path) -> None:
+        ids = [id if alive else None for id, alive in zip(self._ids, self._alive, strict=True)]
+        path.write_text(json.dumps(ids, ensure_ascii=False), encoding="utf-8")
+
+    def _restore(self, index_file: Path, ids_file: Path, info: dict[str, Any]) -> None:
+        ids = json.loads(ids_file.read_bytes())
+        index = _read_index(index_file, info["built_as"])
+        expected = (info["dim"] or 1, info["total"], self._faiss_metric)
+        if (index.d, index.ntotal, index.metric_type) != expected or len(ids) != info["total"]:
+            message = f"{index_file} does not hold what its manifest says; rebuild the index from its vectors"
+            raise CorruptFileError(message)
+        self._index = index if info["dim"] else None
+        self._ids = _objects(ids)
+        self._alive = np.array([id is not None for id in ids], dtype=bool)
+        self._positions = {id: position for position, id in enumerate(ids) if id is not None}
+
+
+def _kind_of(index: Any) -> str:
+    kinds = {"IndexHNSWFlat": "hnsw", "IndexIVFFlat": "ivf"}
+    return kinds.get(type(index).__name__, "flat")
+
+
+def _trained_ivf(dim: int, metric: int, vectors: Embeddings) -> Any:
+    index = faiss.IndexIVFFlat(faiss.IndexFlat(dim, metric), dim, round(4 * math.sqrt(len(vectors))), metric)
+    index.cp.seed = 1
+    index.train(vectors)
+    index.make_direct_map()
+    return index
+
+
+def _read_index(path: Path, kind: str) -> Any:
+    with path.open("rb") as file:
+        head = file.read(4)
+    if _KNOWN_FILES.get(head) != kind:
+        message = f"{path} begins with {head!r}, which is no {kind} index"
+        raise CorruptFileError(message)
+    try:
+        index = faiss.read_index(str(path))
+    except (RuntimeError, MemoryError) as error:
+        message = f"faiss cannot read {path}: {str(error).splitlines()[-1]}"
+        raise CorruptFileError(message) from None
+    if kind == "ivf":
+        index.make_direct_map()
+    return index
+
+
+def _in_order(distances: Embeddings, positions: Positions, *, descending: bool) -> tuple[Embeddings, Positions]:
+    """Sort by score, equal scores by position: faiss leaves their order to its heap."""
+    keys = -distances if descending else distances
+    order = np.lexsort((positions, keys), axis=1)
+    return np.take_along_axis(distances, order, axis=1), np.take_along_axis(positions, order, axis=1)
+
+
+def _mask(positions: Positions, count: int) -> Mask:
+    mask = np.zeros(count, dtype=bool)
+    mask[positions] = True
+    return mask
+
+
+def _objects(ids: list[Id]) -> np.ndarray[Any, np.dtype[np.object_]]:
+    array = np.empty(len(ids), dtype=object)
+    array[:] = ids
+    return array
+
+
+def _errno_of(path: Path) -> int:
+    import errno  # noqa: PLC0415
+    import shutil  # noqa: PLC0415
+
+    return errno.ENOSPC if shutil.disk_usage(path.parent).free < 1 << 20 else errno.EIO
