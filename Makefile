@@ -19,7 +19,7 @@ PIP := -m pip --disable-pip-version-check
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/\1	\2/' | expand -t 14
 
-demo: $(INSTALLED) ## index this repository and search it
+demo: $(INSTALLED) ## index the standard library of the Python here, and search it
 	@$(BIN)/embedkit demo
 
 test: lint ## all checks and the default tests

@@ -46,6 +46,7 @@ class Encoder(SentenceTransformer):
 
     Attributes:
         cache: May be set and cleared at any time.
+        forward_lock: Held during each forward pass; whoever runs modules directly beside `encode` holds it too.
 
     Example:
         >>> import embedkit as ek
@@ -60,7 +61,7 @@ class Encoder(SentenceTransformer):
             raise InputError(message)
         super().__init__(modules=list(modules), **options)
         self.cache = cache
-        self._lock = threading.Lock()
+        self.forward_lock = threading.Lock()
         self._fingerprint: tuple[tuple[Any, ...], str] | None = None
         self._used_in: int | None = None
 
@@ -255,7 +256,7 @@ class Encoder(SentenceTransformer):
     def _compute(self, model: Self, rows: list[Any], work: "_Work", bar: "tqdm[Any]") -> Embeddings:
         self._refuse_fork()
         vectors: Embeddings | None = None
-        with self._lock:
+        with self.forward_lock:
             prepared = work.reader.prepare(rows, work.prompt, work.task)
         for batch in token_budget_batches(prepared.lengths, work.batch_size):
             computed = self._forward_batch(model, prepared, batch, work)
@@ -270,7 +271,7 @@ class Encoder(SentenceTransformer):
         try:
             # One batch at a time: the backbone's mask code and the tokenizer are not safe to share, and one
             # batch already uses every core.
-            with self._lock, torch.inference_mode():
+            with self.forward_lock, torch.inference_mode():
                 model.eval()
                 features = _to_device(prepared.batch(batch), self.device)
                 routing = {"task": work.task} if work.task else {}
@@ -348,11 +349,11 @@ class Encoder(SentenceTransformer):
         return cls.load(model_name_or_path)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_lock": None}
+        return {**self.__dict__, "forward_lock": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self._lock = threading.Lock()
+        self.forward_lock = threading.Lock()
 
 
 class _Work:

@@ -47,7 +47,7 @@ def chunk_code(
     max_tokens: int = 256,
     comments: Literal["keep", "drop"] = "keep",
 ) -> list[Chunk]:
-    """Cut source code into functions, classes, module-level statements and docstrings.
+    r"""Cut source code into functions, classes, module-level statements and docstrings.
 
     Every code chunk begins with a comment that names it and the imports it uses. A class holds the signatures of its
     methods, not their bodies. Docstrings of Python are chunks of text of their own, named after their owner. Statements
@@ -71,8 +71,12 @@ def chunk_code(
         MissingExtraError: The grammar of `language` is not installed.
 
     Example:
-        >>> chunks = chunk_code("import os\\ndef here(): return os.getcwd()", language="python", module="places",
-        ...                     count_tokens=lambda text: len(text.split()))
+        >>> chunks = chunk_code(
+        ...     "import os\ndef here(): return os.getcwd()",
+        ...     language="python",
+        ...     module="places",
+        ...     count_tokens=lambda text: len(text.split()),
+        ... )
         >>> print(chunks[0].text)
         # places.here uses os
         def here(): return os.getcwd()

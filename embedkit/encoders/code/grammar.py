@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache
 from typing import Any, Literal
 
 from embedkit.encoders.chunk import Chunk
@@ -208,7 +208,7 @@ def chunk_grammar(
     return list(_File(Source(text), language, tree, budget, drop=comments == "drop").chunks(module))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _language(name: str) -> Any:
     grammar = GRAMMARS[name]
     package = require(grammar.package, extra="code")
@@ -252,7 +252,8 @@ class _File:
             yield from cutter.chunks(self._unit(found))
 
     def _walk(self, module: str) -> None:
-        todo: list[tuple[_Item, str, _Found | None]] = [(item, module, None) for item in self._items(self._root)][::-1]
+        todo: list[tuple[_Item, str, _Found | None]] = []
+        todo.extend((item, module, None) for item in reversed(self._items(self._root)))
         while todo:
             item, scope, owner = todo.pop()
             if self._is_group(item.node):

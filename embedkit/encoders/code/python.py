@@ -43,7 +43,7 @@ class _Definition:
 
 
 def chunk_python(source: str, *, module: str, budget: Budget, comments: Literal["keep", "drop"]) -> list[Chunk]:
-    """Cut Python source.
+    r"""Cut Python source.
 
     Statements outside functions and classes become a chunk when they come to at least 8 tokens together; imports,
     and `if`, `try` or `with` blocks of nothing but imports and definitions, are not counted and not kept.
@@ -62,9 +62,9 @@ def chunk_python(source: str, *, module: str, budget: Budget, comments: Literal[
 
     Example:
         >>> budget = Budget(lambda text: len(text.split()), 16)
-        >>> source = 'def f():\\n    "Say one."\\n    return 1\\n'
+        >>> source = 'def f():\n    "Say one."\n    return 1\n'
         >>> [chunk.text for chunk in chunk_python(source, module="m", budget=budget, comments="keep")]
-        ['# m.f\\ndef f():\\n    return 1', 'Say one.']
+        ['# m.f\ndef f():\n    return 1', 'Say one.']
     """
     text = source.removeprefix("\ufeff")
     tree = _parse(text)
@@ -122,10 +122,10 @@ class _File:
 
     def _definitions(self, module: str) -> Iterator[_Definition]:
         scope = [module] if module else []
-        todo = [(*item, scope, None) for item in _siblings(self._tree.body, 0)][::-1]
+        todo: list[tuple[ast.stmt, int, list[str], _Definition | None]] = []
+        todo.extend((*item, scope, None) for item in reversed([*_siblings(self._tree.body, 0)]))
         while todo:
             node, floor, scope, owner = todo.pop()
-            inner: list[tuple[ast.stmt, int]] = []
             if isinstance(node, Function | ast.ClassDef):
                 found = self._definition(node, floor, scope)
                 if owner is not None:
@@ -134,8 +134,7 @@ class _File:
                 if isinstance(node, Function):
                     continue
                 scope, owner = [*scope, node.name], found
-            for block in _blocks(node):
-                inner.extend(_siblings(block, node.lineno))
+            inner = [item for block in _blocks(node) for item in _siblings(block, node.lineno)]
             todo.extend((*item, scope, owner) for item in reversed(inner))
 
     def _definition(self, node: Function | ast.ClassDef, floor: int, scope: Sequence[str]) -> _Definition:
@@ -261,22 +260,25 @@ def _blocks(node: ast.AST) -> Iterator[list[ast.stmt]]:
 
 def _docstring(node: ast.Module | Function | ast.ClassDef) -> ast.Expr | None:
     first = node.body[0] if node.body else None
-    if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
-        return first
-    return None
+    return first if isinstance(first, ast.Expr) and _is_string(first) else None
+
+
+def _is_string(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
 def _header_parts(node: Function | ast.ClassDef) -> Iterator[ast.expr | ast.arg]:
     """What may hold a colon between `def` and the colon that ends the header, except annotations of parts."""
-    for parameter in getattr(node, "type_params", []):
-        yield parameter
+    parameters: list[ast.expr] = getattr(node, "type_params", [])
+    yield from parameters
     if isinstance(node, ast.ClassDef):
         yield from node.bases
         yield from (keyword.value for keyword in node.keywords)
         return
     given = node.args
     yield from [*given.posonlyargs, *given.args, *given.kwonlyargs, *given.defaults]
-    yield from (part for part in (given.vararg, given.kwarg, *given.kw_defaults, node.returns) if part is not None)
+    rest: list[ast.expr | ast.arg | None] = [given.vararg, given.kwarg, *given.kw_defaults, node.returns]
+    yield from (part for part in rest if part is not None)
 
 
 def _only_defines(node: ast.stmt) -> bool:
@@ -311,7 +313,8 @@ def _levels(tree: ast.Module) -> dict[int, int]:
     while todo:
         node, depth = todo.pop()
         after = (node.end_lineno or node.lineno) + 1
-        levels[after] = min(depth, levels.get(after, depth))
+        if not _is_string(node):  # a docstring is left out, and its header stays with what comes behind
+            levels[after] = min(depth, levels.get(after, depth))
         for block in _blocks(node):
             chained = isinstance(node, ast.If) and len(block) == 1 and isinstance(block[0], ast.If)
             todo.extend((statement, depth if chained else depth + 1) for statement in block)

@@ -134,11 +134,9 @@ class Source:
 
     def _fragments(self, spans: Iterable[Span]) -> Iterator[tuple[int, str]]:
         for start, end in spans:
-            line = self.line(start)
-            while start < end:
-                stop = min(end, self.start(line + 1))
-                yield line, self.text[start:stop]
-                start, line = stop, line + 1
+            first, last = self.line(start), self.line(end - 1)
+            for line in range(first, last + 1):
+                yield line, self.text[max(start, self.start(line)) : min(end, self.start(line + 1))]
 
     def _kept(self, rows: Iterable[tuple[int, list[str]]], levels: Mapping[int, int]) -> Iterator[Piece]:
         seen = 0
@@ -173,20 +171,11 @@ def subtract(spans: Iterable[Span], holes: Sequence[Span]) -> list[Span]:
     """
     left: list[Span] = []
     for start, end in spans:
-        index = bisect_right(holes, (start, start)) - 1
-        for hole_start, hole_end in _until(holes, max(index, 0), end):
-            if start < hole_start:
-                left.append((start, hole_start))
-            start = max(start, hole_end)
-        if start < end:
-            left.append((start, end))
+        first = max(bisect_right(holes, (start, start)) - 1, 0)
+        inside = holes[first : bisect_left(holes, (end, end), first)]
+        edges = [start, *(min(max(edge, start), end) for hole in inside for edge in hole), end]
+        left.extend((edges[at], edges[at + 1]) for at in range(0, len(edges), 2) if edges[at] < edges[at + 1])
     return left
-
-
-def _until(holes: Sequence[Span], index: int, end: int) -> Iterator[Span]:
-    while index < len(holes) and holes[index][0] < end:
-        yield holes[index]
-        index += 1
 
 
 def prose(lines: Iterable[tuple[int, str]]) -> Iterator[Piece]:

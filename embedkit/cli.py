@@ -1,0 +1,364 @@
+"""The command line: index, search, add, remove, info, demo.
+
+Heavy imports stand inside the commands, so that `--help` answers at once.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, NoReturn
+
+import typer
+
+from embedkit.errors import EmbedkitError
+
+if TYPE_CHECKING:
+    from embedkit.corpus.documents import Cutting
+    from embedkit.corpus.sync import Report
+    from embedkit.encoders.encoder import Encoder
+    from embedkit.index.retriever import Hit, Retriever
+
+app = typer.Typer(
+    name="embedkit",
+    help="Vectors from anything: index files, search them, keep the index in step.",
+    epilog="Exit codes: 0 done, 1 a clear error, 2 wrong usage, 130 interrupted.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Index = Annotated[Path, typer.Argument(metavar="INDEX", help="Folder of the index.")]
+Paths = Annotated[list[str], typer.Argument(metavar="PATH...", help="Files and folders.")]
+AsJson = Annotated[bool, typer.Option("--json", envvar="EMBEDKIT_JSON", help="Print JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", envvar="EMBEDKIT_QUIET", help="Print errors only.")]
+Model = Annotated[
+    str | None,
+    typer.Option(envvar="EMBEDKIT_MODEL", help="Folder or hub name; default: all-MiniLM-L6-v2, bundled."),
+]
+Comments = Annotated[
+    Literal["keep", "drop"], typer.Option(envvar="EMBEDKIT_COMMENTS", help="Comments in code documents.")
+]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option(envvar="EMBEDKIT_EXCLUDE", help="Leave out files and folders of such a name, e.g. 'test' or '*.min.js'."),
+]
+MaxBytes = Annotated[
+    int, typer.Option(envvar="EMBEDKIT_MAX_BYTES", min=1, help="Skip larger text and code files.")
+]
+
+
+@app.command()
+def index(
+    paths: Paths,
+    out: Annotated[Path, typer.Option("--out", "-o", envvar="EMBEDKIT_OUT", help="Folder of the index.")],
+    model: Model = None,
+    exclude: Exclude = None,
+    comments: Comments = "keep",
+    max_bytes: MaxBytes = 10_000_000,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make INDEX hold exactly what the paths hold: text, Markdown, reStructuredText, code, tables.
+
+    Run it again after changes: files that did not change are not read, and what is gone is dropped.
+    """
+    options = _Options(model, tuple(exclude or ()), comments, max_bytes)
+    _sync(out, paths, options, keep_others=False, as_json=as_json, quiet=quiet)
+
+
+@app.command()
+def add(
+    index: Index,
+    paths: Paths,
+    model: Model = None,
+    exclude: Exclude = None,
+    comments: Comments = "keep",
+    max_bytes: MaxBytes = 10_000_000,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Add files and folders to INDEX, or bring them up to date; what else it holds stays."""
+    _existing(index)
+    options = _Options(model, tuple(exclude or ()), comments, max_bytes)
+    _sync(index, paths, options, keep_others=True, as_json=as_json, quiet=quiet)
+
+
+@app.command()
+def remove(
+    index: Index,
+    targets: Annotated[list[str], typer.Argument(metavar="TARGET...", help="Files, folders or document ids.")],
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Drop files, folders or single documents from INDEX."""
+    from embedkit.corpus.sync import Sync
+    from embedkit.index.retriever import Retriever
+
+    removed = 0
+    with Retriever.load(_existing(index)) as retriever:
+        for target in targets:
+            if target in retriever:
+                retriever.remove([target])
+                removed += 1
+            else:
+                removed += Sync(retriever, count_tokens=len).remove(target).removed
+    if as_json:
+        _print_json({"removed": removed})
+    elif not quiet:
+        typer.echo(f"removed {removed:,} documents")
+
+
+@app.command()
+def search(
+    index: Index,
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="A question or a few words.")],
+    k: Annotated[int, typer.Option("-k", envvar="EMBEDKIT_K", min=1, help="Number of answers.")] = 10,
+    kind: Annotated[
+        Literal["text", "code", "table"] | None, typer.Option(envvar="EMBEDKIT_KIND", help="Only documents of this kind.")
+    ] = None,
+    model: Model = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print the documents nearest to QUERY: score, kind, place and name, best first."""
+    if not query.strip():
+        raise typer.BadParameter("must not be blank", param_hint="QUERY")
+    folder = _existing(index)
+    with _open(folder, model, read_only=True) as retriever:
+        hits = retriever.search(query, k, where={"kind": kind} if kind else None)
+    if as_json:
+        _print_json([_as_dict(hit) for hit in hits])
+    elif not hits:
+        typer.echo(f"no documents{f' of kind {kind}' if kind else ''} in {folder}", err=True)
+    else:
+        print_hits(hits)
+
+
+@app.command()
+def info(index: Index, as_json: AsJson = False) -> None:
+    """Say what INDEX holds and what made it."""
+    from embedkit.index.store import DocumentStore
+
+    folder = _existing(index)
+    store = DocumentStore(folder / "documents.sqlite", read_only=True)
+    settings, notes = store.settings(), store.notes()
+    facts = {
+        "index": str(folder),
+        "documents": len(store),
+        "kinds": {str(kind): count for kind, count in store.count_by("kind").items()},
+        "files": sum(name.startswith("file:") and not note.get("skipped") for name, note in notes.items()),
+        "skipped": sum(name.startswith("file:") and bool(note.get("skipped")) for name, note in notes.items()),
+        "model": notes.get("model") or "default (all-MiniLM-L6-v2)",
+        "encoder": settings.get("encoder"),
+        "dim": settings.get("dim"),
+        "metric": settings.get("metric"),
+        "search": settings.get("kind"),
+        "format": settings.get("format"),
+        "bytes": sum(path.stat().st_size for path in folder.iterdir() if path.is_file()),
+    }
+    store.close()
+    if as_json:
+        _print_json(facts)
+        return
+    for name, value in facts.items():
+        shown = ", ".join(f"{key} {count:,}" for key, count in value.items()) if isinstance(value, dict) else value
+        typer.echo(f"{name:>10}  {shown:,}" if isinstance(shown, int) else f"{name:>10}  {shown}")
+
+
+@app.command()
+def demo(
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", envvar="EMBEDKIT_OUT", help="Keep the index in this folder.")
+    ] = None,
+) -> None:
+    """Index the standard library of this Python and answer five questions about it."""
+    from embedkit.demo import run
+
+    run(out)
+
+
+def main() -> NoReturn:
+    """Run the command line; an `EmbedkitError` becomes one line on stderr and exit code 1."""
+    try:
+        app(standalone_mode=True)
+    except EmbedkitError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        typer.echo("interrupted; what was indexed before is kept", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our output has gone (head, less): nothing more to say, and no trace.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    sys.exit(0)
+
+
+# -- what the commands share ---------------------------------------------------------------------------
+
+
+def load_quietly(model: str | None) -> "Encoder":
+    """The encoder, without the progress bars that its libraries draw while loading."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    from embedkit.encoders.loading import load
+
+    return load(model)
+
+
+def sync_with_bar(
+    retriever: "Retriever",
+    paths: list[str],
+    cutting: "Cutting",
+    *,
+    exclude: tuple[str, ...] = (),
+    keep_others: bool = False,
+    quiet: bool = False,
+) -> "Report":
+    """Bring `paths` into the index, with a bar on a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    from embedkit.corpus.sync import Sync
+    from embedkit.corpus.tokens import token_counter
+
+    console = Console(stderr=True)
+    columns = (TextColumn("indexing"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
+        task = bar.add_task("indexing", total=None)
+        sync = Sync(
+            retriever,
+            token_counter(retriever.encoder),
+            cutting,
+            lambda done, total: bar.update(task, completed=done, total=max(total, 1)),
+        )
+        report = sync.run(paths, keep_others=keep_others, exclude=exclude)
+        retriever.save()
+    return report
+
+
+def print_hits(hits: "list[Hit]", root: str = ".") -> None:
+    """A table on a terminal, tab-separated lines elsewhere; paths below `root` are shown from there."""
+    rows = [(f"{hit.score:.3f}", str(hit.metadata.get("kind", "")), _place(hit, root), _title(hit)) for hit in hits]
+    if not sys.stdout.isatty():
+        for row in rows:
+            typer.echo("\t".join(row))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for style, justify in (("bold", "right"), ("cyan", "left"), ("green", "left"), ("", "left")):
+        table.add_column(style=style, justify=justify, no_wrap=True, overflow="ellipsis")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    Console().print(table)
+
+
+class _Options(NamedTuple):
+    """What `index` and `add` let a user choose."""
+
+    model: str | None
+    exclude: tuple[str, ...]
+    comments: Literal["keep", "drop"]
+    max_bytes: int
+
+
+def _sync(
+    folder: Path, paths: list[str], options: _Options, *, keep_others: bool, as_json: bool, quiet: bool
+) -> None:
+    missing = next((path for path in paths if not Path(path).exists()), None)
+    if missing is not None:
+        raise typer.BadParameter(f"{missing} does not exist", param_hint="PATH")
+    from embedkit.corpus.documents import Cutting
+
+    with _open(folder, options.model, read_only=False) as retriever:
+        cutting = Cutting(_window(retriever), options.comments, options.max_bytes)
+        chosen = {"exclude": options.exclude, "keep_others": keep_others, "quiet": quiet or as_json}
+        report = sync_with_bar(retriever, paths, cutting, **chosen)
+        total = len(retriever)
+    if as_json:
+        _print_json({**vars(report), "documents": total})
+    elif not quiet:
+        _print_report(report, folder, total)
+
+
+def _open(folder: Path, model: str | None, *, read_only: bool) -> "Retriever":
+    """The index with the model it was made with; a new one is made unless `read_only`."""
+    from embedkit.index.retriever import STORE, Retriever
+    from embedkit.index.store import DocumentStore
+
+    if read_only or (folder / STORE).is_file():
+        with_model = model
+        if model is None:
+            store = DocumentStore(folder / STORE, read_only=True)
+            with_model = store.notes().get("model")
+            store.close()
+        return Retriever.load(folder, load_quietly(with_model), read_only=read_only)
+    retriever = Retriever(load_quietly(model), folder=folder)
+    retriever.write_notes({"model": model})
+    return retriever
+
+
+def _existing(folder: Path) -> Path:
+    from embedkit.errors import InputError
+
+    if not (folder / "documents.sqlite").is_file():
+        message = f"{folder} holds no index: make one with 'embedkit index PATH --out {folder}'"
+        raise InputError(message)
+    return folder
+
+
+def _window(retriever: "Retriever") -> int:
+    """Tokens of a document that the encoder reads; the special ones are its own."""
+    encoder: Any = retriever.encoder
+    window = encoder.max_seq_length or 512
+    return int(window) - int(encoder.tokenizer.num_special_tokens_to_add())
+
+
+def _print_report(report: "Report", folder: Path, total: int) -> None:
+    typer.echo(
+        f"{folder}: {total:,} documents ({report.added:,} new, {report.removed:,} dropped) from "
+        f"{report.files + report.unchanged:,} files ({report.unchanged:,} unchanged)"
+    )
+    for title, entries in (("skipped", report.skipped), ("noted", report.notes)):
+        for path, said in list(entries.items())[:20]:
+            reason = said if isinstance(said, str) else "; ".join(said)
+            typer.echo(f"{title}: {_shown_path(path)}: {clean(reason)}", err=True)
+        if len(entries) > 20:
+            typer.echo(f"{title}: {len(entries) - 20:,} more; --json lists all", err=True)
+
+
+def _as_dict(hit: "Hit") -> dict[str, Any]:
+    return {"id": hit.id, "score": round(hit.score, 6), **hit.metadata, "document": hit.document}
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, ensure_ascii=False, indent=1))
+
+
+def _place(hit: "Hit", root: str) -> str:
+    path, line = hit.metadata.get("path"), hit.metadata.get("line")
+    return f"{_shown_path(str(path), root)}:{line}" if path else str(hit.id)
+
+
+def _title(hit: "Hit") -> str:
+    name = str(hit.metadata.get("name") or "")
+    lines = [line.strip() for line in (hit.document or "").splitlines()]
+    first = next((line for line in lines if line and not line.startswith("#")), "")
+    return clean(f"{name}  {first}" if name and name not in first else first)
+
+
+def _shown_path(path: str, root: str = ".") -> str:
+    """Relative to `root` for what lies below it."""
+    relative = os.path.relpath(path, root)
+    return clean(relative if len(relative) < len(path) and not relative.startswith("..") else path)
+
+
+def clean(text: str) -> str:
+    """Text without control characters, which a terminal would obey."""
+    return "".join(character if character.isprintable() else " " for character in text)

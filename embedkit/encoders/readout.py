@@ -1,0 +1,143 @@
+"""Several vectors from one input: hidden states with the characters they came from, and spans of them.
+
+Column, row and cell vectors of tables, leaves of syntax trees and mask tokens of prompts are all spans.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Int64
+from sentence_transformers.base.modules import Transformer
+
+from embedkit.encoders.batching import token_budget_batches
+from embedkit.encoders.depth import at_depth
+from embedkit.encoders.encoder import Encoder
+from embedkit.encoders.inputs import TokenizedInputs, tokenize
+from embedkit.errors import InputError
+from embedkit.types import Embeddings
+
+Span: TypeAlias = tuple[int, int]
+"""Characters of a text, from the first to behind the last."""
+
+
+@dataclass(frozen=True)
+class TokenReadout:
+    """Hidden states of one text at one depth, special tokens left out.
+
+    Attributes:
+        embeddings: One state for each token.
+        offsets: First character of each token, and the one behind its last.
+    """
+
+    embeddings: Float32[np.ndarray, "tokens dim"]
+    offsets: Int64[np.ndarray, "tokens 2"]
+
+    def pool(self, spans: Sequence[Span | Sequence[Span]]) -> Embeddings:
+        """Mean state of the tokens in each span.
+
+        Args:
+            spans: Each a (start, end), or several of these that are read as one.
+
+        Returns:
+            (len(spans), dim). A token counts for a span when they share a character.
+
+        Raises:
+            InputError: A span has no token: it is blank, or the text was truncated before it.
+        """
+        pooled = np.empty((len(spans), self.embeddings.shape[1]), dtype=np.float32)
+        for target, span in zip(pooled, spans, strict=True):
+            target[:] = self.embeddings[self._tokens_in(span)].mean(axis=0)
+        return pooled
+
+    def _tokens_in(self, span: Span | Sequence[Span]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        parts = np.array(span, dtype=np.int64).reshape(-1, 2)
+        starts, ends = self.offsets[:, :1], self.offsets[:, 1:]
+        inside: np.ndarray[Any, np.dtype[np.bool_]] = ((starts < parts[:, 1]) & (ends > parts[:, 0])).any(axis=1)
+        if not inside.any():
+            message = f"span {span} has no token: it is blank, or the text was truncated before it"
+            raise InputError(message)
+        return inside
+
+
+def read_tokens(
+    encoder: Encoder, texts: Sequence[str], *, num_layers: int | None = None, batch_size: int = 32
+) -> list[TokenReadout]:
+    """Hidden states of each text after layer `num_layers`: the very states that `encode` pools.
+
+    Args:
+        encoder: Its first module must be, or hold, a text transformer with a fast tokenizer.
+        texts: What to read.
+        num_layers: 1 … depth; None reads the last layer.
+        batch_size: As in `Encoder.encode`.
+
+    Returns:
+        One read-out for each text, in order.
+
+    Raises:
+        InputError: The encoder reads no text, or `num_layers` is out of range.
+
+    Example:
+        >>> import embedkit as ek
+        >>> (readout,) = read_tokens(ek.load(), ["red green"], num_layers=2)
+        >>> readout.offsets.tolist(), readout.pool([(0, 3)]).shape
+        ([[0, 3], [4, 9]], (1, 384))
+    """
+    view = at_depth(encoder, num_layers)
+    transformer = text_transformer(view)
+    if not texts:
+        return []
+    with encoder.forward_lock:
+        prepared = tokenize(transformer, list(texts))
+        places = _places(transformer, list(texts))
+    readouts: list[TokenReadout | None] = [None] * len(texts)
+    for batch in token_budget_batches(prepared.lengths, batch_size):
+        states = _states(encoder, transformer, prepared, batch)
+        for row, position in enumerate(batch):
+            kept, offsets = places[position]
+            length = int(prepared.lengths[position])
+            own = states[row, -length:] if prepared.left else states[row, :length]
+            readouts[position] = TokenReadout(own[kept], offsets[kept])
+    return [readout for readout in readouts if readout is not None]
+
+
+def text_transformer(encoder: Encoder) -> Transformer:
+    """The transformer that reads an encoder's text.
+
+    Raises:
+        InputError: There is none with a fast tokenizer.
+    """
+    first: Any = encoder[0]
+    transformer = getattr(first, "transformer", first)
+    if not isinstance(transformer, Transformer) or not getattr(transformer.tokenizer, "is_fast", False):
+        message = "read-outs need an encoder that begins with a text transformer and has a fast tokenizer"
+        raise InputError(message)
+    return transformer
+
+
+def _places(transformer: Transformer, texts: list[str]) -> list[tuple[Any, Any]]:
+    """For each text: which tokens stand for its own characters, and which characters."""
+    tokenizer: Any = transformer.tokenizer
+    encoded = tokenizer(
+        texts,
+        truncation="longest_first",
+        return_offsets_mapping=True,
+        return_special_tokens_mask=True,
+        return_attention_mask=False,
+    )
+    return [
+        (np.array(special) == 0, np.array(offsets, dtype=np.int64).reshape(-1, 2))
+        for special, offsets in zip(encoded["special_tokens_mask"], encoded["offset_mapping"], strict=True)
+    ]
+
+
+def _states(encoder: Encoder, transformer: Transformer, prepared: TokenizedInputs, batch: Any) -> Any:
+    with encoder.forward_lock, torch.inference_mode():
+        transformer.eval()
+        features = {
+            name: value.to(encoder.device) if torch.is_tensor(value) else value
+            for name, value in prepared.batch(batch).items()
+        }
+        return transformer(features)["token_embeddings"].float().cpu().numpy()
