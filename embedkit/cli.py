@@ -3,7 +3,6 @@
 Heavy imports stand inside the commands, so that `--help` answers at once.
 """
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -11,13 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, NoReturn
 
 import typer
 
-from embedkit.errors import EmbedkitError
+from embedkit.console import as_dict, print_hits, print_json, print_report, sync_with_bar
+from embedkit.errors import EmbedkitError, InputError
 
 if TYPE_CHECKING:
-    from embedkit.corpus.documents import Cutting
-    from embedkit.corpus.sync import Report
-    from embedkit.encoders.encoder import Encoder
-    from embedkit.index.retriever import Hit, Retriever
+    from embedkit.index.retriever import Retriever
 
 app = typer.Typer(
     name="embedkit",
@@ -42,11 +39,11 @@ Comments = Annotated[
 ]
 Exclude = Annotated[
     list[str] | None,
-    typer.Option(envvar="EMBEDKIT_EXCLUDE", help="Leave out files and folders of such a name, e.g. 'test' or '*.min.js'."),
+    typer.Option(
+        envvar="EMBEDKIT_EXCLUDE", help="Leave out files and folders of such a name, e.g. 'test' or '*.min.js'."
+    ),
 ]
-MaxBytes = Annotated[
-    int, typer.Option(envvar="EMBEDKIT_MAX_BYTES", min=1, help="Skip larger text and code files.")
-]
+MaxBytes = Annotated[int, typer.Option(envvar="EMBEDKIT_MAX_BYTES", min=1, help="Skip larger text and code files.")]
 
 
 @app.command()
@@ -105,7 +102,7 @@ def remove(
             else:
                 removed += Sync(retriever, count_tokens=len).remove(target).removed
     if as_json:
-        _print_json({"removed": removed})
+        print_json({"removed": removed})
     elif not quiet:
         typer.echo(f"removed {removed:,} documents")
 
@@ -116,7 +113,8 @@ def search(
     query: Annotated[str, typer.Argument(metavar="QUERY", help="A question or a few words.")],
     k: Annotated[int, typer.Option("-k", envvar="EMBEDKIT_K", min=1, help="Number of answers.")] = 10,
     kind: Annotated[
-        Literal["text", "code", "table"] | None, typer.Option(envvar="EMBEDKIT_KIND", help="Only documents of this kind.")
+        Literal["text", "code", "table"] | None,
+        typer.Option(envvar="EMBEDKIT_KIND", help="Only documents of this kind."),
     ] = None,
     model: Model = None,
     as_json: AsJson = False,
@@ -128,7 +126,7 @@ def search(
     with _open(folder, model, read_only=True) as retriever:
         hits = retriever.search(query, k, where={"kind": kind} if kind else None)
     if as_json:
-        _print_json([_as_dict(hit) for hit in hits])
+        print_json([as_dict(hit) for hit in hits])
     elif not hits:
         typer.echo(f"no documents{f' of kind {kind}' if kind else ''} in {folder}", err=True)
     else:
@@ -159,7 +157,7 @@ def info(index: Index, as_json: AsJson = False) -> None:
     }
     store.close()
     if as_json:
-        _print_json(facts)
+        print_json(facts)
         return
     for name, value in facts.items():
         shown = ", ".join(f"{key} {count:,}" for key, count in value.items()) if isinstance(value, dict) else value
@@ -198,67 +196,6 @@ def main() -> NoReturn:
 # -- what the commands share ---------------------------------------------------------------------------
 
 
-def load_quietly(model: str | None) -> "Encoder":
-    """The encoder, without the progress bars that its libraries draw while loading."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    from embedkit.encoders.loading import load
-
-    return load(model)
-
-
-def sync_with_bar(
-    retriever: "Retriever",
-    paths: list[str],
-    cutting: "Cutting",
-    *,
-    exclude: tuple[str, ...] = (),
-    keep_others: bool = False,
-    quiet: bool = False,
-) -> "Report":
-    """Bring `paths` into the index, with a bar on a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-    from embedkit.corpus.sync import Sync
-    from embedkit.corpus.tokens import token_counter
-
-    console = Console(stderr=True)
-    columns = (TextColumn("indexing"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
-        task = bar.add_task("indexing", total=None)
-        sync = Sync(
-            retriever,
-            token_counter(retriever.encoder),
-            cutting,
-            lambda done, total: bar.update(task, completed=done, total=max(total, 1)),
-        )
-        report = sync.run(paths, keep_others=keep_others, exclude=exclude)
-        retriever.save()
-    return report
-
-
-def print_hits(hits: "list[Hit]", root: str = ".") -> None:
-    """A table on a terminal, tab-separated lines elsewhere; paths below `root` are shown from there."""
-    rows = [(f"{hit.score:.3f}", str(hit.metadata.get("kind", "")), _place(hit, root), _title(hit)) for hit in hits]
-    if not sys.stdout.isatty():
-        for row in rows:
-            typer.echo("\t".join(row))
-        return
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, show_header=False)
-    for style, justify in (("bold", "right"), ("cyan", "left"), ("green", "left"), ("", "left")):
-        table.add_column(style=style, justify=justify, no_wrap=True, overflow="ellipsis")
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    Console().print(table)
-
-
 class _Options(NamedTuple):
     """What `index` and `add` let a user choose."""
 
@@ -268,9 +205,7 @@ class _Options(NamedTuple):
     max_bytes: int
 
 
-def _sync(
-    folder: Path, paths: list[str], options: _Options, *, keep_others: bool, as_json: bool, quiet: bool
-) -> None:
+def _sync(folder: Path, paths: list[str], options: _Options, *, keep_others: bool, as_json: bool, quiet: bool) -> None:
     missing = next((path for path in paths if not Path(path).exists()), None)
     if missing is not None:
         raise typer.BadParameter(f"{missing} does not exist", param_hint="PATH")
@@ -278,17 +213,20 @@ def _sync(
 
     with _open(folder, options.model, read_only=False) as retriever:
         cutting = Cutting(_window(retriever), options.comments, options.max_bytes)
-        chosen = {"exclude": options.exclude, "keep_others": keep_others, "quiet": quiet or as_json}
-        report = sync_with_bar(retriever, paths, cutting, **chosen)
+        silent = quiet or as_json
+        report = sync_with_bar(
+            retriever, paths, cutting, exclude=options.exclude, keep_others=keep_others, quiet=silent
+        )
         total = len(retriever)
     if as_json:
-        _print_json({**vars(report), "documents": total})
+        print_json({**vars(report), "documents": total})
     elif not quiet:
-        _print_report(report, folder, total)
+        print_report(report, folder, total)
 
 
 def _open(folder: Path, model: str | None, *, read_only: bool) -> "Retriever":
     """The index with the model it was made with; a new one is made unless `read_only`."""
+    from embedkit.encoders.loading import load
     from embedkit.index.retriever import STORE, Retriever
     from embedkit.index.store import DocumentStore
 
@@ -298,15 +236,13 @@ def _open(folder: Path, model: str | None, *, read_only: bool) -> "Retriever":
             store = DocumentStore(folder / STORE, read_only=True)
             with_model = store.notes().get("model")
             store.close()
-        return Retriever.load(folder, load_quietly(with_model), read_only=read_only)
-    retriever = Retriever(load_quietly(model), folder=folder)
+        return Retriever.load(folder, load(with_model), read_only=read_only)
+    retriever = Retriever(load(model), folder=folder)
     retriever.write_notes({"model": model})
     return retriever
 
 
 def _existing(folder: Path) -> Path:
-    from embedkit.errors import InputError
-
     if not (folder / "documents.sqlite").is_file():
         message = f"{folder} holds no index: make one with 'embedkit index PATH --out {folder}'"
         raise InputError(message)
@@ -318,47 +254,3 @@ def _window(retriever: "Retriever") -> int:
     encoder: Any = retriever.encoder
     window = encoder.max_seq_length or 512
     return int(window) - int(encoder.tokenizer.num_special_tokens_to_add())
-
-
-def _print_report(report: "Report", folder: Path, total: int) -> None:
-    typer.echo(
-        f"{folder}: {total:,} documents ({report.added:,} new, {report.removed:,} dropped) from "
-        f"{report.files + report.unchanged:,} files ({report.unchanged:,} unchanged)"
-    )
-    for title, entries in (("skipped", report.skipped), ("noted", report.notes)):
-        for path, said in list(entries.items())[:20]:
-            reason = said if isinstance(said, str) else "; ".join(said)
-            typer.echo(f"{title}: {_shown_path(path)}: {clean(reason)}", err=True)
-        if len(entries) > 20:
-            typer.echo(f"{title}: {len(entries) - 20:,} more; --json lists all", err=True)
-
-
-def _as_dict(hit: "Hit") -> dict[str, Any]:
-    return {"id": hit.id, "score": round(hit.score, 6), **hit.metadata, "document": hit.document}
-
-
-def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, ensure_ascii=False, indent=1))
-
-
-def _place(hit: "Hit", root: str) -> str:
-    path, line = hit.metadata.get("path"), hit.metadata.get("line")
-    return f"{_shown_path(str(path), root)}:{line}" if path else str(hit.id)
-
-
-def _title(hit: "Hit") -> str:
-    name = str(hit.metadata.get("name") or "")
-    lines = [line.strip() for line in (hit.document or "").splitlines()]
-    first = next((line for line in lines if line and not line.startswith("#")), "")
-    return clean(f"{name}  {first}" if name and name not in first else first)
-
-
-def _shown_path(path: str, root: str = ".") -> str:
-    """Relative to `root` for what lies below it."""
-    relative = os.path.relpath(path, root)
-    return clean(relative if len(relative) < len(path) and not relative.startswith("..") else path)
-
-
-def clean(text: str) -> str:
-    """Text without control characters, which a terminal would obey."""
-    return "".join(character if character.isprintable() else " " for character in text)

@@ -14,9 +14,10 @@ from typing import Any
 
 import typer
 
-from embedkit.cli import load_quietly, print_hits, sync_with_bar
+from embedkit.console import print_hits, sync_with_bar
 from embedkit.corpus.documents import Cutting
 from embedkit.corpus.walk import SourceFile, walk
+from embedkit.encoders.loading import load
 from embedkit.index.retriever import STORE, Retriever
 
 QUESTIONS = (
@@ -115,7 +116,7 @@ def _workplace(out: Path | None) -> Iterator[Path]:
 
 
 def _retriever(folder: Path) -> Retriever:
-    encoder = load_quietly(None)
+    encoder = load()
     if (folder / STORE).is_file():
         return Retriever.load(folder, encoder)
     return Retriever(encoder, folder=folder)

@@ -72,9 +72,7 @@ class Sync:
         self._group: list[tuple[SourceFile, str | None, FileDocuments]] = []
         self._report = Report()
 
-    def run(
-        self, paths: Iterable[str | os.PathLike[str]], *, keep_others: bool, exclude: Iterable[str] = ()
-    ) -> Report:
+    def run(self, paths: Iterable[str | os.PathLike[str]], *, keep_others: bool, exclude: Iterable[str] = ()) -> Report:
         """Index the files below `paths` and drop those that are gone.
 
         Args:

@@ -21,7 +21,9 @@ def token_counter(encoder: Any) -> CountTokens:
         raise InputError(message)
 
     def count(text: str) -> int:
-        encoded = tokenizer(text, add_special_tokens=False, truncation=False, return_attention_mask=False, verbose=False)
+        encoded = tokenizer(
+            text, add_special_tokens=False, truncation=False, return_attention_mask=False, verbose=False
+        )
         return len(encoded["input_ids"])
 
     return count

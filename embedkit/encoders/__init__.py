@@ -1,0 +1,1 @@
+"""From inputs to vectors. Only this shelf knows modalities."""

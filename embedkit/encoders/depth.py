@@ -56,13 +56,14 @@ def _with_shorter_stack(module: M, path: list[str], num_layers: int) -> M:
         view._modules[path[0]] = _with_shorter_stack(child, path[1:], num_layers)
     config: Any = module.__dict__.get("config")
     if hasattr(config, "num_hidden_layers"):
-        view.config = copy.copy(config)
-        view.config.num_hidden_layers = num_layers
+        shorter = copy.copy(config)
+        shorter.num_hidden_layers = num_layers
+        view.__dict__["config"] = shorter
     return view
 
 
 def _find_layers(model: nn.Module) -> tuple[list[str], nn.ModuleList]:
-    depths = {config.num_hidden_layers for config in _configs(model) if hasattr(config, "num_hidden_layers")}
+    depths = {config.num_hidden_layers for config in _configs(model)}
     stacks = [
         (name.split("."), module)
         for name, module in model.named_modules()
@@ -78,4 +79,5 @@ def _find_layers(model: nn.Module) -> tuple[list[str], nn.ModuleList]:
 
 
 def _configs(model: nn.Module) -> list[Any]:
-    return [module.__dict__["config"] for module in model.modules() if "config" in module.__dict__]
+    configs = [module.__dict__.get("config") for module in model.modules()]
+    return [config for config in configs if hasattr(config, "num_hidden_layers")]

@@ -142,11 +142,11 @@ class Encoder(SentenceTransformer):
             return torch.from_numpy(result)
         return list(torch.from_numpy(result)) if as_list else result
 
-    def encode_query(self, inputs: Any, **options: Any) -> Any:  # type: ignore[override]
+    def encode_query(self, inputs: Any, **options: Any) -> Any:  # type: ignore[override]  # as in encode
         """`encode` in the role of a query: with the prompt named "query", if the encoder has one."""
         return super().encode_query(inputs, **options)
 
-    def encode_document(self, inputs: Any, **options: Any) -> Any:  # type: ignore[override]
+    def encode_document(self, inputs: Any, **options: Any) -> Any:  # type: ignore[override]  # as in encode
         """`encode` in the role of a document: with the prompt named "document", if the encoder has one."""
         return super().encode_document(inputs, **options)
 
@@ -214,9 +214,7 @@ class Encoder(SentenceTransformer):
             vectors = self._encode_windows([rows[i] for i in distinct], [keys[i] for i in distinct], work, bar)
         return vectors if len(distinct) == len(rows) else vectors[source]
 
-    def _encode_windows(
-        self, rows: list[Any], keys: list[bytes | None], work: "_Work", bar: "tqdm[Any]"
-    ) -> Embeddings:
+    def _encode_windows(self, rows: list[Any], keys: list[bytes | None], work: "_Work", bar: "tqdm[Any]") -> Embeddings:
         """Window by window, so that memory is bounded and a cache keeps what an interruption finished."""
         model = at_depth(self, work.num_layers)
         if not rows:
@@ -329,7 +327,7 @@ class Encoder(SentenceTransformer):
             seal_folder(folder)
 
     @classmethod
-    def load(  # type: ignore[override]  # sentence-transformers' old alias takes one string
+    def load(
         cls, path: str | os.PathLike[str], *, device: str | None = None, cache: VectorCache | None = None
     ) -> "Encoder":
         """Open a saved folder; `embedkit.load` also knows the default model and hub names.
@@ -338,12 +336,12 @@ class Encoder(SentenceTransformer):
             ModelError: No model there, a damaged file, or a module class that is not embedkit's or
                 sentence-transformers' own.
         """
-        from embedkit.encoders.loading import load  # noqa: PLC0415 (loading builds encoders)
+        from embedkit.encoders.loading import load
 
         return load(path, device=device, cache=cache)
 
     @classmethod
-    def _load_with_module_classes(cls, model_name_or_path: str, module_classes: Any, **options: Any) -> "Encoder":  # type: ignore[override]
+    def _load_with_module_classes(cls, model_name_or_path: str, module_classes: Any, **options: Any) -> "Encoder":
         """How sentence-transformers' trainer reopens its checkpoints."""
         del module_classes, options
         return cls.load(model_name_or_path)
@@ -352,7 +350,7 @@ class Encoder(SentenceTransformer):
         return {**self.__dict__, "forward_lock": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
+        self.__dict__.update(state)
         self.forward_lock = threading.Lock()
 
 

@@ -31,12 +31,12 @@ def weights_version(encoder: nn.Module) -> tuple[Any, ...]:
     return tuple((tensor.data_ptr(), tensor._version) for tensor in encoder.state_dict(keep_vars=True).values())
 
 
-def _bytes_of(tensor: torch.Tensor) -> memoryview:
+def _bytes_of(tensor: torch.Tensor) -> Any:
     flat = tensor.detach().cpu().contiguous().reshape(-1)
-    return memoryview(flat.view(torch.uint8).numpy())
+    return flat.view(torch.uint8).numpy().data
 
 
-def _settings(module: nn.Module) -> dict[str, Any]:
+def _settings(module: Any) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     for part in module.modules():
         if hasattr(part, "config_keys"):

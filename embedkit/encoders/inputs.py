@@ -34,7 +34,10 @@ class PreparedInputs(Protocol):
 class Reader(Protocol):
     """Turns inputs of one modality into features."""
 
-    expects: str
+    @property
+    def expects(self) -> str:
+        """What one input is, in words, for messages."""
+        ...
 
     def is_single(self, inputs: Any) -> bool:
         """Whether `inputs` is one input rather than a batch."""
@@ -157,15 +160,19 @@ class TextReader:
         self._transformer = transformer
 
     def is_single(self, inputs: Any) -> bool:
+        """Whether `inputs` is one input rather than a batch."""
         return isinstance(inputs, str)
 
     def accepts(self, value: Any) -> bool:
+        """Whether `value` is one input."""
         return isinstance(value, str)
 
     def key(self, value: Any) -> bytes | None:
+        """The text itself."""
         return str(value).encode("utf-8", "surrogatepass")
 
     def prepare(self, inputs: list[Any], prompt: str | None, task: str | None) -> PreparedInputs:
+        """Tokenise."""
         del task  # one tower reads queries and documents alike
         return tokenize(self._transformer, [prompt + text for text in inputs] if prompt else inputs)
 
@@ -178,17 +185,21 @@ class PreprocessReader:
         self.expects = " or ".join(str(modality) for modality in encoder.modalities)
 
     def is_single(self, inputs: Any) -> bool:
+        """Whether `inputs` is one input rather than a batch."""
         return bool(self._encoder.is_singular_input(inputs))
 
     def accepts(self, value: Any) -> bool:
+        """Whether `value` is one input."""
         if isinstance(value, str):
             return bool(self._encoder.supports("text"))
         return value is not None and not isinstance(value, float | bytes)
 
     def key(self, value: Any) -> bytes | None:
+        """The text itself; None for what is not text."""
         return value.encode("utf-8", "surrogatepass") if isinstance(value, str) else None
 
     def prepare(self, inputs: list[Any], prompt: str | None, task: str | None) -> PreparedInputs:
+        """Measure; tensors are made batch by batch."""
         return _UnreadInputs(self._encoder, inputs, prompt, task)
 
 

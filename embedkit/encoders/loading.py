@@ -5,6 +5,8 @@ import importlib.util
 import json
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 from sentence_transformers.base.modules import Transformer
 from sentence_transformers.sentence_transformer.modules import Pooling
 from torch import nn
+from transformers.utils import logging as hf_logging
 
 from embedkit.encoders.cache import VectorCache
 from embedkit.encoders.encoder import Encoder
@@ -139,14 +142,14 @@ def _download(name: str, revision: str | None) -> Path:
     return Path(folder)
 
 
-def _load_modules(folder: Path) -> list[nn.Module]:
+def _load_modules(folder: Path) -> list[Any]:
     entries = _read_json(folder / "modules.json", default=None)
     if entries is None:
         return _default_modules(folder)
     return [_load_module(folder, entry) for entry in entries]
 
 
-def _default_modules(folder: Path) -> list[nn.Module]:
+def _default_modules(folder: Path) -> list[Any]:
     """A plain transformers checkpoint: mean pooling over its last layer, as sentence-transformers does."""
     if not (folder / "config.json").is_file():
         message = f"{folder} holds no model: neither modules.json nor config.json is there"
@@ -160,7 +163,7 @@ def _default_modules(folder: Path) -> list[nn.Module]:
     return [transformer, Pooling(transformer.get_embedding_dimension(), "mean")]
 
 
-def _load_module(folder: Path, entry: dict[str, Any]) -> nn.Module:
+def _load_module(folder: Path, entry: dict[str, Any]) -> Any:
     subfolder = entry["path"]
     if Path(subfolder).is_absolute() or ".." in Path(subfolder).parts:
         message = f"modules.json names the path {subfolder!r}, which leaves the model's folder"
@@ -194,14 +197,29 @@ def _load_class(module_class: Any, folder: Path, subfolder: str) -> Any:
         references = set(router["types"].values())
         options["module_classes"] = {reference: _trusted_class(reference) for reference in references}
     elif any((folder / subfolder).glob("pytorch_model*.bin")) and not any((folder / subfolder).glob("*.safetensors")):
-        message = f"the weights in {folder / subfolder} are pickled (pytorch_model.bin); embedkit reads safetensors only"
+        message = (
+            f"the weights in {folder / subfolder} are pickled (pytorch_model.bin); embedkit reads safetensors only"
+        )
         raise ModelError(message)
     try:
-        return module_class.load(str(folder), subfolder=subfolder, **options)
+        with _without_bars():
+            return module_class.load(str(folder), subfolder=subfolder, **options)
     except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         message = f"cannot load {module_class.__name__} from {folder / subfolder}: {reason}"
         raise ModelError(message) from error
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """Reading weights from disk takes a moment; transformers would draw a bar for it, even into a pipe."""
+    were_shown = hf_logging.is_progress_bar_enabled()
+    hf_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if were_shown:
+            hf_logging.enable_progress_bar()
 
 
 def _read_json(path: Path, default: Any) -> Any:

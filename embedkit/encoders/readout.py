@@ -52,10 +52,10 @@ class TokenReadout:
             target[:] = self.embeddings[self._tokens_in(span)].mean(axis=0)
         return pooled
 
-    def _tokens_in(self, span: Span | Sequence[Span]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    def _tokens_in(self, span: Span | Sequence[Span]) -> Any:
         parts = np.array(span, dtype=np.int64).reshape(-1, 2)
         starts, ends = self.offsets[:, :1], self.offsets[:, 1:]
-        inside: np.ndarray[Any, np.dtype[np.bool_]] = ((starts < parts[:, 1]) & (ends > parts[:, 0])).any(axis=1)
+        inside = ((starts < parts[:, 1]) & (ends > parts[:, 0])).any(axis=1)
         if not inside.any():
             message = f"span {span} has no token: it is blank, or the text was truncated before it"
             raise InputError(message)
@@ -103,7 +103,7 @@ def read_tokens(
     return [readout for readout in readouts if readout is not None]
 
 
-def text_transformer(encoder: Encoder) -> Transformer:
+def text_transformer(encoder: Encoder) -> Any:
     """The transformer that reads an encoder's text.
 
     Raises:

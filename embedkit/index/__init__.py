@@ -1,0 +1,1 @@
+"""Vectors by id (`FaissIndex`) and documents by query (`Retriever`)."""

@@ -360,7 +360,7 @@ class _File:
         item = found.item
         holes: list[Span] = []
         for inner in found.inner:
-            holes.append((self._at(inner.item.lead), self._at(inner.item.node.start_byte)))
+            holes.append((self._at(inner.item.lead), self._source.indent(self._at(inner.item.node.start_byte))))
             holes.append((self._at(inner.body.start_byte), self._source.blank_rest(self._at(inner.item.end))))
         whole = self._source.indent(self._at(item.lead)), self._at(item.end)
         lines = self._source.line(self._at(item.start)), self._last_line(item.node)

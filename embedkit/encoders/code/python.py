@@ -79,11 +79,10 @@ def _parse(text: str) -> ast.Module:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return ast.parse(text)
-    except SyntaxError as error:
-        raise InputError(f"Python source must parse; line {error.lineno}: {error.msg}") from None
-    except (ValueError, RecursionError, MemoryError) as error:
-        line = text.count("\n", 0, max(text.find("\0"), 0)) + 1
-        reason = str(error) or "too deeply nested"
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        known = error.lineno if isinstance(error, SyntaxError) else None
+        line = known or Source(text).line(max(text.find("\0"), 0))
+        reason = (error.msg if isinstance(error, SyntaxError) else str(error)) or "too deeply nested"
         raise InputError(f"Python source must parse; line {line}: {reason}") from None
 
 

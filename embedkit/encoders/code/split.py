@@ -24,11 +24,11 @@ PARAGRAPH, SENTENCE, WRAP, INSIDE = 0, 1, 2, 1000
 
 MIN_TOKENS = 8
 CHARS_PER_TOKEN = 64  # a word that a tokenizer maps to one unknown token may be 50 MB long; it is still cut
-MIN_SENTENCE = 24
+MIN_SENTENCE = 8  # characters; "A. B. C." is not worth three pieces
 
 _BREAKS = (re.compile(r".*[\s;]", re.DOTALL), re.compile(r".*\W", re.DOTALL))
 _SENTENCE = re.compile(r"(?:[.!?][\"')\]]*+\s++(?![a-z])|[。！？])")
-_SENTENCE_ENDS = re.compile(r"[.!?:。！？][\"')\]]*\s*\Z")
+_SENTENCE_ENDS = re.compile(r"[.!?:。！？][\"')\]]*\Z")
 _ITEM = re.compile(r"\s*(?:[-*+•]|\d{1,4}[.)])\s")
 _NEWLINE = re.compile(r"\r\n?|\n")
 _BLANK_LINES = re.compile(r"(?:[ \t\f]*+(?:\r\n?|\n))*+")
@@ -198,7 +198,7 @@ def prose(lines: Iterable[tuple[int, str]]) -> Iterator[Piece]:
         for sentence in _sentences(line):
             yield Piece(sentence, number, level)
             level = SENTENCE
-        level = SENTENCE if _SENTENCE_ENDS.search(line, max(0, len(line) - MIN_SENTENCE)) else WRAP
+        level = SENTENCE if _SENTENCE_ENDS.search(line.rstrip()[-4:]) else WRAP
 
 
 def _sentences(line: str) -> Iterator[str]:

