@@ -43,6 +43,9 @@ Exclude = Annotated[
         envvar="EMBEDKIT_EXCLUDE", help="Leave out files and folders of such a name, e.g. 'test' or '*.min.js'."
     ),
 ]
+PublicOnly = Annotated[
+    bool, typer.Option("--public-only", envvar="EMBEDKIT_PUBLIC_ONLY", help="Leave out code named _like_this.")
+]
 MaxBytes = Annotated[int, typer.Option(envvar="EMBEDKIT_MAX_BYTES", min=1, help="Skip larger text and code files.")]
 
 
@@ -53,6 +56,7 @@ def index(
     model: Model = None,
     exclude: Exclude = None,
     comments: Comments = "keep",
+    public_only: PublicOnly = False,
     max_bytes: MaxBytes = 10_000_000,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -61,7 +65,7 @@ def index(
 
     Run it again after changes: files that did not change are not read, and what is gone is dropped.
     """
-    options = _Options(model, tuple(exclude or ()), comments, max_bytes)
+    options = _Options(model, tuple(exclude or ()), comments, public_only, max_bytes)
     _sync(out, paths, options, keep_others=False, as_json=as_json, quiet=quiet)
 
 
@@ -72,13 +76,14 @@ def add(
     model: Model = None,
     exclude: Exclude = None,
     comments: Comments = "keep",
+    public_only: PublicOnly = False,
     max_bytes: MaxBytes = 10_000_000,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Add files and folders to INDEX, or bring them up to date; what else it holds stays."""
     _existing(index)
-    options = _Options(model, tuple(exclude or ()), comments, max_bytes)
+    options = _Options(model, tuple(exclude or ()), comments, public_only, max_bytes)
     _sync(index, paths, options, keep_others=True, as_json=as_json, quiet=quiet)
 
 
@@ -202,6 +207,7 @@ class _Options(NamedTuple):
     model: str | None
     exclude: tuple[str, ...]
     comments: Literal["keep", "drop"]
+    public_only: bool
     max_bytes: int
 
 
@@ -212,7 +218,7 @@ def _sync(folder: Path, paths: list[str], options: _Options, *, keep_others: boo
     from embedkit.corpus.documents import Cutting
 
     with _open(folder, options.model, read_only=False) as retriever:
-        cutting = Cutting(_window(retriever), options.comments, options.max_bytes)
+        cutting = Cutting(_window(retriever), options.comments, options.public_only, options.max_bytes)
         silent = quiet or as_json
         report = sync_with_bar(
             retriever, paths, cutting, exclude=options.exclude, keep_others=keep_others, quiet=silent
@@ -238,7 +244,8 @@ def _open(folder: Path, model: str | None, *, read_only: bool) -> "Retriever":
             store.close()
         return Retriever.load(folder, load(with_model), read_only=read_only)
     retriever = Retriever(load(model), folder=folder)
-    retriever.write_notes({"model": model})
+    # Remembered so that later commands need no --model; a folder is named so that it is found from anywhere.
+    retriever.write_notes({"model": str(Path(model).resolve()) if model and Path(model).is_dir() else model})
     return retriever
 
 

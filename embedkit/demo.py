@@ -28,8 +28,11 @@ QUESTIONS = (
     "which module has the most functions",
 )
 
-# Tests, and programs that are shipped with the library rather than parts of it.
-_EXCLUDE = ("test", "tests", "*_test", "test_*", "idlelib", "lib2to3", "turtledemo", "ensurepip", "encodings")
+# Tests, applications and data that come with the library, what is deprecated, and windows to draw in.
+_EXCLUDE = (
+    *("test", "tests", "idlelib", "lib2to3", "turtledemo", "ensurepip", "encodings", "pydoc_data", "lib-dynload"),
+    *("distutils", "msilib", "tkinter", "turtle.py", "config-*", "*.txt"),
+)
 
 
 def run(out: Path | None) -> None:
@@ -44,8 +47,9 @@ def run(out: Path | None) -> None:
         started = time.perf_counter()
         tables = folder / "tables"
         write_tables(library, tables)
+        cutting = Cutting(public_only=True)
         with _retriever(folder / "index") as retriever:
-            report = sync_with_bar(retriever, [str(library), str(tables)], Cutting(), exclude=_EXCLUDE)
+            report = sync_with_bar(retriever, [str(library), str(tables)], cutting, exclude=_EXCLUDE)
             seconds = time.perf_counter() - started
             typer.echo(
                 f"{len(retriever):,} documents of {report.files + report.unchanged:,} files, "

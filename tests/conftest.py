@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-WORDS = "a an the of and cat dog bird sat barks sings on mat red green blue one two three def return if not true".split()
+WORDS = (
+    "a an the of and cat dog bird sat barks sings on mat red green blue one two three def return if not true".split()
+)
 
 
 @pytest.fixture(scope="session")
@@ -31,8 +33,13 @@ def tokenizer():
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
-    pieces = [chr(code) for code in range(97, 123)] + [f"##{chr(code)}" for code in range(97, 123)] + list("0123456789.,:#")
-    vocabulary = {token: i for i, token in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *dict.fromkeys(WORDS + pieces)])}
+    pieces = (
+        [chr(code) for code in range(97, 123)] + [f"##{chr(code)}" for code in range(97, 123)] + list("0123456789.,:#")
+    )
+    vocabulary = {
+        token: i
+        for i, token in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *dict.fromkeys(WORDS + pieces)])
+    }
     rust = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     rust.normalizer = normalizers.BertNormalizer()
     rust.pre_tokenizer = pre_tokenizers.BertPreTokenizer()

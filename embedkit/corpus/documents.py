@@ -25,11 +25,13 @@ class Cutting:
     Attributes:
         max_tokens: Largest number of tokens of one document, special tokens not counted.
         comments: Whether comments stay in code documents.
+        public_only: Leave out modules, classes and functions whose names begin with an underscore.
         max_bytes: Larger text and code files are skipped; of tables the first 10,000 rows are read.
     """
 
     max_tokens: int = 254
     comments: Literal["keep", "drop"] = "keep"
+    public_only: bool = False
     max_bytes: int = 10_000_000
 
 
@@ -90,6 +92,8 @@ def _cut_code(path: Path, cutting: Cutting, count_tokens: CountTokens) -> FileDo
         max_tokens=cutting.max_tokens,
         comments=cutting.comments,
     )
+    if cutting.public_only:
+        chunks = [chunk for chunk in chunks if not any(part.startswith("_") for part in chunk.name.split("."))]
     return _result(chunks, ())
 
 

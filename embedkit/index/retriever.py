@@ -399,7 +399,11 @@ class Retriever:
     def _hits(self, scores: Any, rows: Any) -> list[list[Hit]]:
         stored = self._store.documents(set(rows.ravel().tolist()))
         return [
-            [Hit(stored[row].id, float(score), *stored[row][2:]) for score, row in zip(*pair, strict=True) if row in stored]
+            [
+                Hit(stored[row].id, float(score), *stored[row][2:])
+                for score, row in zip(*pair, strict=True)
+                if row in stored
+            ]
             for pair in zip(scores, rows, strict=True)
         ]
 
@@ -424,7 +428,9 @@ class Retriever:
             message = f"{self.folder} was never finished or is damaged: index the sources again into a new folder"
             raise CorruptFileError(message)
         if settings["format"] > FORMAT_VERSION:
-            message = f"{self.folder} has format {settings['format']}; this embedkit reads up to {FORMAT_VERSION}: update it"
+            message = (
+                f"{self.folder} has format {settings['format']}; this embedkit reads up to {FORMAT_VERSION}: update it"
+            )
             raise IncompatibleIndexError(message)
         if self.encoder is None:
             return

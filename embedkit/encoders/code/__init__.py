@@ -5,7 +5,7 @@ from typing import Literal
 from embedkit.encoders.chunk import Chunk, CountTokens
 from embedkit.encoders.code.grammar import GRAMMARS, chunk_grammar
 from embedkit.encoders.code.python import chunk_python
-from embedkit.encoders.code.split import Budget
+from embedkit.encoders.split import Budget
 from embedkit.errors import InputError
 
 __all__ = ["LANGUAGES", "chunk_code"]

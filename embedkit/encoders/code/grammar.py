@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any, Literal
 
 from embedkit.encoders.chunk import Chunk
-from embedkit.encoders.code.split import Budget, Cutter, Source, Span, Unit, subtract
+from embedkit.encoders.split import Budget, Cutter, Source, Span, Unit, subtract
 from embedkit.errors import InputError
 from embedkit.optional import require
 
@@ -201,6 +201,16 @@ def chunk_grammar(
     Raises:
         InputError: The parser gave up.
         MissingExtraError: The grammar is not installed.
+
+    Example:
+        >>> budget = Budget(lambda text: len(text.split()), 16)
+        >>> source = "class A { m() { return 1 } }"
+        >>> for chunk in chunk_grammar(source, language="javascript", module="", budget=budget, comments="keep"):
+        ...     print(chunk.text)
+        // A
+        class A { m()  }
+        // A.m
+        m() { return 1 }
     """
     text = source.removeprefix("\ufeff")
     # a lone surrogate becomes one "?", so the offsets of characters stay

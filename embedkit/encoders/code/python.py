@@ -11,7 +11,7 @@ from inspect import cleandoc
 from typing import Literal, TypeAlias
 
 from embedkit.encoders.chunk import Chunk
-from embedkit.encoders.code.split import Budget, Cutter, Piece, Source, Span, Unit, prose, subtract
+from embedkit.encoders.split import Budget, Cutter, Source, Span, Unit, prose, subtract
 from embedkit.errors import InputError
 
 __all__ = ["chunk_python"]
@@ -216,7 +216,7 @@ class _File:
         places = self._places(doc, str(raw))
         first, last = doc.lineno, doc.end_lineno or doc.lineno
         pieces = list(prose((places[min(at, len(places) - 1)], line + "\n") for at, line in enumerate(lines)))
-        parts = list(self._budget.pack([Piece(*piece) for piece in pieces]))
+        parts = list(self._budget.pack(pieces))
         for index, part in enumerate(parts):
             line = part.line if index else first
             yield Chunk(part.text, "text", name, line, part.end_line if index < len(parts) - 1 else last)
@@ -275,7 +275,8 @@ def _header_parts(node: Function | ast.ClassDef) -> Iterator[ast.expr | ast.arg]
         yield from (keyword.value for keyword in node.keywords)
         return
     given = node.args
-    yield from [*given.posonlyargs, *given.args, *given.kwonlyargs, *given.defaults]
+    yield from [*given.posonlyargs, *given.args, *given.kwonlyargs]
+    yield from given.defaults
     rest: list[ast.expr | ast.arg | None] = [given.vararg, given.kwarg, *given.kw_defaults, node.returns]
     yield from (part for part in rest if part is not None)
 

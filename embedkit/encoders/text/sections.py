@@ -6,7 +6,7 @@ from itertools import groupby
 from typing import Literal, NamedTuple, TypeAlias
 
 from embedkit.encoders.chunk import Chunk, CountTokens
-from embedkit.encoders.code.split import INSIDE, Budget, Piece, Source, prose
+from embedkit.encoders.split import INSIDE, Budget, Piece, Source, prose
 from embedkit.errors import InputError
 
 __all__ = ["MARKUPS", "Markup", "chunk_text"]

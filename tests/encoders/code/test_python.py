@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embedkit.encoders.code import LANGUAGES, chunk_code
-from embedkit.encoders.code.split import Source, subtract
+from embedkit.encoders.split import Source, subtract
 from embedkit.errors import InputError
 
 

@@ -150,7 +150,7 @@ def test_fenced_code_is_whole_where_it_fits_and_cut_between_lines_where_not():
 def test_a_heading_longer_than_its_share_is_kept_whole_in_the_first_chunk():
     title = " ".join(f"t{number}" for number in range(12))
     chunks = cut(f"# {title}\n\nBody.", markup="markdown", max_tokens=24)
-    assert rows(chunks) == [(title, f"t0 t1 t2 t3 t4 t5\n\n{title}\nBody.", 1, 3)]
+    assert rows(chunks) == [(title, f"t0 t1 t2 t3 t4 t5\n\n{title}\n\nBody.", 1, 3)]
 
 
 def test_only_real_line_endings_count():
