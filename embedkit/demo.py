@@ -25,7 +25,7 @@ QUESTIONS = (
     "parse command line arguments",
     "compute a SHA-256 checksum of a file",
     "wait until several threads have finished",
-    "which module has the most functions",
+    "how many functions and lines does the decimal module have",
 )
 
 # Tests, applications and data that come with the library, what is deprecated, and windows to draw in.

@@ -10,13 +10,17 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+import threading
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from embedkit.errors import CorruptFileError, EmbedkitError, IncompatibleIndexError, StorageError
+from filelock import FileLock, Timeout
+
+from embedkit.errors import CorruptFileError, EmbedkitError, IncompatibleIndexError, LockedIndexError, StorageError
 
 FORMAT_VERSION = 1
 """Version of the folder formats written here; a newer one is refused, never guessed at."""
@@ -24,6 +28,7 @@ FORMAT_VERSION = 1
 CHECKSUMS = "embedkit.json"
 MANIFEST = "manifest.json"
 PREVIOUS = "manifest.previous.json"
+COMMIT_LOCK = "manifest.lock"
 
 
 def raise_storage_error(error: OSError, doing: str) -> NoReturn:
@@ -72,7 +77,7 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
     Raises:
         StorageError: The disk refused; `path` is as it was.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         write(temporary)
         _fsync_file(temporary)
@@ -106,6 +111,7 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
         StorageError: The disk refused; `folder` is as it was.
     """
     try:
+        folder = folder.resolve()  # a link stays a link: what it points to is replaced
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".tmp", dir=folder.parent))
     except OSError as error:
@@ -126,7 +132,7 @@ def seal_folder(folder: Path) -> None:
     """Record the size and checksum of every file in `folder`, for `verify_folder`."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     records = {path.relative_to(folder).as_posix(): _record(path) for path in files}
-    write_json(folder / CHECKSUMS, {"format": FORMAT_VERSION, "files": records})
+    _write_manifest(folder / CHECKSUMS, {"format": FORMAT_VERSION, "files": records})
 
 
 def _fsync_tree(folder: Path) -> None:
@@ -144,7 +150,7 @@ def _swap(temporary: Path, folder: Path) -> None:
     if not folder.exists():
         temporary.rename(folder)
     else:
-        aside = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+        aside = temporary.with_suffix(".old")
         folder.rename(aside)
         try:
             temporary.rename(folder)
@@ -160,14 +166,17 @@ def _record(path: Path) -> dict[str, Any]:
 
 
 def _check_record(path: Path, record: Mapping[str, Any]) -> None:
-    if not path.is_file():
+    try:
+        found = _record(path)
+    except (FileNotFoundError, IsADirectoryError):
         message = f"{path} is missing"
+        raise CorruptFileError(message) from None
+    except OSError as error:
+        raise_storage_error(error, f"cannot read {path}")
+    if found["size"] != record["size"]:
+        message = f"{path} has {found['size']} bytes and was written with {record['size']}"
         raise CorruptFileError(message)
-    size = path.stat().st_size
-    if size != record["size"]:
-        message = f"{path} has {size} bytes and was written with {record['size']}"
-        raise CorruptFileError(message)
-    if sha256_of(path) != record["sha256"]:
+    if found["sha256"] != record["sha256"]:
         message = f"{path} differs from its checksum"
         raise CorruptFileError(message)
 
@@ -180,8 +189,7 @@ def verify_folder(folder: Path) -> None:
         IncompatibleIndexError: The folder was written by a newer format.
     """
     if (folder / CHECKSUMS).is_file():
-        record = _read_json(folder / CHECKSUMS)
-        _check_format(folder, record)
+        record = _read_manifest(folder / CHECKSUMS)
         for name, expected in record["files"].items():
             _check_record(folder / name, expected)
 
@@ -192,7 +200,9 @@ def _read_json(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         message = f"{path} is missing"
         raise CorruptFileError(message) from None
-    except (ValueError, OSError) as error:
+    except OSError as error:
+        raise_storage_error(error, f"cannot read {path}")
+    except (ValueError, RecursionError) as error:
         message = f"{path} cannot be read: {error}"
         raise CorruptFileError(message) from None
     if not isinstance(value, dict):
@@ -219,11 +229,13 @@ class Generation:
         number: Counts commits, from 1.
         info: What the writer recorded beside the files.
         files: Where each named file lies.
+        is_current: False when this is the generation before, because the current one is damaged.
     """
 
     number: int
     info: dict[str, Any]
     files: dict[str, Path]
+    is_current: bool
 
 
 def commit_generation(folder: Path, info: Mapping[str, Any], files: Mapping[str, Callable[[Path], None]]) -> None:
@@ -238,23 +250,50 @@ def commit_generation(folder: Path, info: Mapping[str, Any], files: Mapping[str,
         files: For each name, a function that writes the whole file at the path it is given.
 
     Raises:
+        IncompatibleIndexError: The folder holds a newer format, which is not overwritten.
+        LockedIndexError: Another process or thread is writing a generation there.
         StorageError: The disk refused; the former generation is still current.
     """
-    number = max((_number(folder / name) for name in (MANIFEST, PREVIOUS)), default=0) + 1
+    with _alone_in(folder):
+        numbers = [_number(folder / name) for name in (MANIFEST, PREVIOUS)]
+        try:
+            _write_generation(folder, max(numbers) + 1, info, files)
+        finally:
+            _remove_unreferenced(folder, files)
+
+
+def _write_generation(
+    folder: Path, number: int, info: Mapping[str, Any], files: Mapping[str, Callable[[Path], None]]
+) -> None:
     records = {}
     for name, write in files.items():
         path = folder / _generation_name(name, number)
         write_atomic(path, write)
         records[name] = {"file": path.name, **_record(path)}
-    manifest = {"format": FORMAT_VERSION, "generation": number, "info": dict(info), "files": records}
     if _is_good(folder):
         write_atomic(folder / PREVIOUS, lambda temporary: _copy(folder / MANIFEST, temporary))
-    write_json(folder / MANIFEST, {**manifest, "checksum": _checksum(manifest)})
-    _remove_unreferenced(folder, set(files))
+    manifest = {"format": FORMAT_VERSION, "generation": number, "info": dict(info), "files": records}
+    _write_manifest(folder / MANIFEST, manifest)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Keep other writers out: two that take turns file by file would leave a mixture that looks whole."""
+    lock = FileLock(folder / COMMIT_LOCK, thread_local=False)
+    try:
+        with lock.acquire(timeout=0):
+            yield
+    except Timeout:
+        message = f"{folder} is being saved by another process or thread: save again when it has finished"
+        raise LockedIndexError(message) from None
+    except StorageError:
+        raise
+    except OSError as error:
+        raise_storage_error(error, f"cannot write {folder}")
 
 
 def open_generation(folder: Path) -> Generation:
-    """The current generation of `folder`, or the one before it when the current one is damaged.
+    """The current generation of `folder`, or, with a warning, the one before it when the current one is damaged.
 
     Raises:
         CorruptFileError: Neither can be read.
@@ -264,9 +303,11 @@ def open_generation(folder: Path) -> Generation:
         return _read_generation(folder, MANIFEST)
     except CorruptFileError as error:
         try:
-            return _read_generation(folder, PREVIOUS)
+            previous = _read_generation(folder, PREVIOUS)
         except CorruptFileError:
             raise error from None
+        warnings.warn(f"opening the generation before the current one, which is damaged: {error}", stacklevel=3)
+        return previous
 
 
 def read_info(folder: Path) -> dict[str, Any]:
@@ -276,10 +317,17 @@ def read_info(folder: Path) -> dict[str, Any]:
 
 
 def quarantine(folder: Path) -> None:
-    """Rename the damaged files of the current generation to *.corrupt, out of every reader's way."""
+    """Rename the damaged files of the current generation to *.corrupt, out of every reader's way.
+
+    Raises:
+        StorageError: The disk refused.
+    """
     for path in [folder / MANIFEST, *_files_named(folder)]:
-        if path.exists():
-            path.replace(path.with_name(path.name + ".corrupt"))
+        try:
+            if path.exists():
+                path.replace(path.with_name(path.name + ".corrupt"))
+        except OSError as error:
+            raise_storage_error(error, f"cannot set {path} aside")
 
 
 def _files_named(folder: Path) -> list[Path]:
@@ -294,17 +342,22 @@ def _read_generation(folder: Path, name: str) -> Generation:
     for label, record in manifest["files"].items():
         files[label] = folder / Path(record["file"]).name
         _check_record(files[label], record)
-    return Generation(manifest["generation"], manifest["info"], files)
+    return Generation(manifest["generation"], manifest["info"], files, is_current=name == MANIFEST)
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
+    """A manifest that is what was written; whatever the format, its checksum is over all the rest."""
     manifest = _read_json(path)
-    _check_format(path, manifest)
     checksum = manifest.pop("checksum", None)
     if checksum != _checksum(manifest):
         message = f"{path} differs from its checksum"
         raise CorruptFileError(message)
+    _check_format(path, manifest)
     return manifest
+
+
+def _write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
+    write_json(path, {**manifest, "checksum": _checksum(manifest)})
 
 
 def _is_good(folder: Path) -> bool:
@@ -322,7 +375,7 @@ def _checksum(manifest: Mapping[str, Any]) -> str:
 
 
 def _number(manifest: Path) -> int:
-    with suppress(EmbedkitError, KeyError):
+    with suppress(CorruptFileError):
         return int(_read_manifest(manifest)["generation"])
     return 0
 
@@ -336,15 +389,19 @@ def _copy(source: Path, target: Path) -> None:
     target.write_bytes(source.read_bytes())
 
 
-def _remove_unreferenced(folder: Path, names: set[str]) -> None:
-    """Delete files of generations that neither manifest names any more."""
+def _remove_unreferenced(folder: Path, names: Iterable[str]) -> None:
+    """Delete files that neither manifest names, and what a killed writer left half written."""
     keep = set()
     for manifest in (MANIFEST, PREVIOUS):
-        with suppress(EmbedkitError):
+        try:
             keep |= {record["file"] for record in _read_manifest(folder / manifest)["files"].values()}
+        except CorruptFileError:
+            continue
+        except EmbedkitError:
+            return  # what it names is not known, and may be whole
     for name in names:
-        stem, _, suffix = name.rpartition(".")
-        for path in folder.glob(f"{stem}-??????.{suffix}"):
+        numbered = _generation_name(name, 0).replace("000000", "*")
+        for path in [*folder.glob(numbered), *folder.glob(f".{numbered}.*.tmp"), *folder.glob(".manifest.*.tmp")]:
             if path.name not in keep:
                 with suppress(OSError):
                     path.unlink()

@@ -6,9 +6,32 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-WORDS = (
-    "a an the of and cat dog bird sat barks sings on mat red green blue one two three def return if not true".split()
-)
+WORDS = [
+    "a",
+    "an",
+    "the",
+    "of",
+    "and",
+    "cat",
+    "dog",
+    "bird",
+    "sat",
+    "barks",
+    "sings",
+    "on",
+    "mat",
+    "red",
+    "green",
+    "blue",
+    "one",
+    "two",
+    "three",
+    "def",
+    "return",
+    "if",
+    "not",
+    "true",
+]
 
 
 @pytest.fixture(scope="session")

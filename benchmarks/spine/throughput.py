@@ -56,7 +56,7 @@ def run(smoke: bool) -> Iterator[Row]:
 def short_and_long(sentences: list[str]) -> list[str]:
     """Each sentence once: five in six alone, every sixth text made of the next twelve. All are distinct."""
     distinct = list(dict.fromkeys(sentences))
-    texts = []
+    texts: list[str] = []
     position = 0
     while position < len(distinct):
         size = 12 if len(texts) % 6 == 5 else 1

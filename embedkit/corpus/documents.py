@@ -118,7 +118,7 @@ def _cut_tables(path: Path, cutting: Cutting, count_tokens: CountTokens) -> File
 
 
 def _result(chunks: list[Chunk], notes: tuple[str, ...]) -> FileDocuments:
-    return FileDocuments(tuple(chunks), notes, None if chunks else "is empty")
+    return FileDocuments(tuple(chunks), notes, None if chunks else "holds nothing to index")
 
 
 def _text_bytes(path: Path) -> bytes:

@@ -12,7 +12,7 @@ from embedkit.encoders.chunk import CountTokens
 from embedkit.errors import InputError
 from embedkit.index.retriever import Retriever
 
-_GROUP = 512
+_GROUP = 1024
 """Documents encoded together: enough to batch well, few enough for a bar that moves."""
 
 _LEDGER = "file:"

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from tokenizers import Tokenizer
+
 from embedkit.encoders.chunk import CountTokens
 from embedkit.errors import InputError
 
@@ -9,21 +11,19 @@ from embedkit.errors import InputError
 def token_counter(encoder: Any) -> CountTokens:
     """A function that counts the tokens of a string, special tokens not counted.
 
+    It owns a copy of the tokenizer, so that counting neither truncates nor disturbs an encoder at work.
+
     Args:
-        encoder: A text encoder with a Hugging Face tokenizer.
+        encoder: A text encoder with a fast Hugging Face tokenizer.
 
     Raises:
         InputError: The encoder has no such tokenizer.
     """
-    tokenizer = getattr(encoder, "tokenizer", None)
-    if not callable(tokenizer):
-        message = f"cutting files needs a text encoder with a tokenizer; {type(encoder).__name__} has none"
+    backend = getattr(getattr(encoder, "tokenizer", None), "backend_tokenizer", None)
+    if not isinstance(backend, Tokenizer):
+        message = f"cutting files needs a text encoder with a fast tokenizer; {type(encoder).__name__} has none"
         raise InputError(message)
-
-    def count(text: str) -> int:
-        encoded = tokenizer(
-            text, add_special_tokens=False, truncation=False, return_attention_mask=False, verbose=False
-        )
-        return len(encoded["input_ids"])
-
-    return count
+    own = Tokenizer.from_str(backend.to_str())
+    own.no_truncation()
+    own.no_padding()
+    return lambda text: len(own.encode(text, add_special_tokens=False))

@@ -1,12 +1,15 @@
 """Which inputs share a batch: sorted by token count, filled up to a token budget."""
 
+import operator
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-TOKENS_PER_ROW = 64
-"""`batch_size` rows of this many tokens are the budget of one batch: 32 rows make 2,048 tokens, where CPU
+from embedkit.errors import InputError
+
+TOKENS_PER_ROW = 32
+"""`batch_size` rows of this many tokens are the budget of one batch: 32 rows make 1,024 tokens, where CPU
 throughput of small transformers peaks; short texts then share larger batches and long ones smaller."""
 
 WINDOW = 8192
@@ -28,15 +31,29 @@ def token_budget_batches(
         Indices into `lengths`. Padded size (rows × longest) stays within the budget; an input that
         exceeds the budget alone is a batch of its own.
 
+    Raises:
+        InputError: `batch_size` is not a positive integer.
+
     Example:
-        >>> [batch.tolist() for batch in token_budget_batches(np.array([5, 90, 40]), batch_size=2)]
+        >>> [batch.tolist() for batch in token_budget_batches(np.array([5, 90, 40]), batch_size=4)]
         [[1], [2, 0]]
     """
+    budget = _positive(batch_size) * TOKENS_PER_ROW
     order = np.argsort(-lengths, kind="stable")
-    budget = batch_size * TOKENS_PER_ROW
     start = 0
     while start < len(order):
         longest = max(int(lengths[order[start]]), 1)
         stop = start + max(budget // longest, 1)
         yield order[start:stop]
         start = stop
+
+
+def _positive(batch_size: int) -> int:
+    try:
+        number = operator.index(batch_size)
+    except TypeError:
+        number = 0
+    if number < 1:
+        message = f"batch_size must be a positive integer; received {batch_size!r}"
+        raise InputError(message)
+    return number

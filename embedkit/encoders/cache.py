@@ -3,6 +3,7 @@
 import os
 import sqlite3
 import threading
+import weakref
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from embedkit.types import Embeddings, Vector
 
 _SCHEMA = "CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, checksum INTEGER, vector BLOB) WITHOUT ROWID"
 _QUERY_SIZE = 500
+_WIDTH = 4  # bytes of one float32
 
 
 class VectorCache:
@@ -43,6 +45,7 @@ class VectorCache:
         self.path = Path(path)
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
+        _CACHES.add(self)
         with self._connected():
             pass
 
@@ -55,12 +58,12 @@ class VectorCache:
                 marks = ",".join("?" * len(part))
                 rows = connection.execute(f"SELECT key, checksum, vector FROM vectors WHERE key IN ({marks})", part)  # noqa: S608 (only question marks are inserted)
                 for key, checksum, blob in rows:
-                    if zlib.crc32(blob) == checksum:
+                    if isinstance(blob, bytes) and zlib.crc32(blob) == checksum and len(blob) % _WIDTH == 0:
                         found[key] = np.frombuffer(blob, dtype="<f4").astype(np.float32)
         return found
 
     def put(self, keys: Sequence[bytes], vectors: Embeddings) -> None:
-        """Store vectors (n, dim) under `keys`; durable when it returns."""
+        """Store vectors (n, dim) under `keys`: kept when the process is killed, perhaps lost in a power cut."""
         blobs = [vector.astype("<f4").tobytes() for vector in vectors]
         rows = [(key, zlib.crc32(blob), blob) for key, blob in zip(keys, blobs, strict=True)]
         with self._connected() as connection, connection:
@@ -98,10 +101,20 @@ class VectorCache:
             message = f"cannot create the folder of the vector cache {self.path}: {error.strerror}"
             raise StorageError(message) from error
         connection = sqlite3.connect(self.path, timeout=30, check_same_thread=False)
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=NORMAL")
-        connection.execute(_SCHEMA)
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=NORMAL")
+            connection.execute(_SCHEMA)
+        except sqlite3.Error:
+            connection.close()
+            raise
         return connection
+
+    def _leave_to_parent(self) -> None:
+        """SQLite forbids a forked child the connection of its parent, even to close it."""
+        if self._connection is not None:
+            _LEFT.append(self._connection)
+        self._connection, self._lock = None, threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path}
@@ -110,3 +123,17 @@ class VectorCache:
         self.path = state["path"]
         self._lock = threading.Lock()
         self._connection = None
+        _CACHES.add(self)
+
+
+_CACHES: weakref.WeakSet[VectorCache] = weakref.WeakSet()
+_LEFT: list[sqlite3.Connection] = []
+
+
+def _after_fork() -> None:
+    for cache in _CACHES:
+        cache._leave_to_parent()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

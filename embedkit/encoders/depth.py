@@ -1,6 +1,7 @@
 """Depth as an argument: run only the first layers of a backbone, without changing it."""
 
 import copy
+import operator
 from typing import Any, TypeVar
 
 from torch import nn
@@ -37,6 +38,11 @@ def at_depth(model: M, num_layers: int | None) -> M:
     if num_layers is None:
         return model
     path, layers = _find_layers(model)
+    try:
+        num_layers = operator.index(num_layers)  # numpy's integers count, and a configuration wants Python's
+    except TypeError:
+        message = f"num_layers must be an integer between 1 and {len(layers)}; received {num_layers!r}"
+        raise InputError(message) from None
     if not 1 <= num_layers <= len(layers):
         message = f"num_layers must be between 1 and {len(layers)}; received {num_layers}"
         raise InputError(message)

@@ -86,7 +86,7 @@ class Encoder(SentenceTransformer):
             inputs: One input or a batch (list, tuple, array, series, iterator) of what this encoder reads.
             prompt_name: Which of the encoder's `prompts` to put before each input.
             prompt: A prompt itself; wins over `prompt_name`.
-            batch_size: Rows of 64 tokens in one batch (the token budget is 64 × batch_size), at least 1.
+            batch_size: Rows of 32 tokens in one batch (the token budget is 32 × batch_size), at least 1.
                 It bounds memory and does not change the vectors beyond float rounding.
             show_progress_bar: None shows one on a terminal when the work takes over two seconds.
             num_layers: Stop after this layer, 1 … depth: a real early exit. None runs all.

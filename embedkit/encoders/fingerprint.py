@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 import torch
+from sentence_transformers.base.modules import Router
 from torch import nn
 
 _VOLATILE = {"transformers_version", "_name_or_path", "name_or_path", "architectures", "dtype", "torch_dtype"}
@@ -18,8 +19,9 @@ def fingerprint(encoder: nn.Module) -> str:
     names and package versions.
     """
     digest = hashlib.sha256()
-    for name, module in encoder.named_children():
-        digest.update(_canonical([name, type(module).__name__, _settings(module)]))
+    for name, part in _parts(encoder):
+        tokenizer = _tokenizer_settings(getattr(part, "tokenizer", None))
+        digest.update(_canonical([name, type(part).__name__, _settings(part), tokenizer]))
     for name, tensor in sorted(encoder.state_dict().items()):
         digest.update(_canonical([name, str(tensor.dtype), list(tensor.shape)]))
         digest.update(_bytes_of(tensor))
@@ -27,8 +29,10 @@ def fingerprint(encoder: nn.Module) -> str:
 
 
 def weights_version(encoder: nn.Module) -> tuple[Any, ...]:
-    """A cheap value that changes whenever a weight is written in place, replaced or converted."""
-    return tuple((tensor.data_ptr(), tensor._version) for tensor in encoder.state_dict(keep_vars=True).values())
+    """A cheap value that changes whenever a weight is written in place, replaced or converted, or a setting is."""
+    settings = [(name, _settings(part), _tokenizer_version(part)) for name, part in _parts(encoder)]
+    weights = [(tensor.data_ptr(), tensor._version) for tensor in encoder.state_dict(keep_vars=True).values()]
+    return _canonical(settings), *weights
 
 
 def _bytes_of(tensor: torch.Tensor) -> Any:
@@ -36,18 +40,32 @@ def _bytes_of(tensor: torch.Tensor) -> Any:
     return flat.view(torch.uint8).numpy().data
 
 
-def _settings(module: Any) -> dict[str, Any]:
-    settings: dict[str, Any] = {}
-    for part in module.modules():
-        if hasattr(part, "config_keys"):
-            settings |= part.get_config_dict()
-    backbone = getattr(getattr(module, "model", None), "config", None)
+def _parts(encoder: nn.Module) -> list[tuple[str, Any]]:
+    """The encoder's modules that have settings, those inside other modules too, such as the towers of a router."""
+    return [
+        (name, part)
+        for name, part in encoder.named_modules()
+        if name and ("." not in name or hasattr(part, "config_keys"))
+    ]
+
+
+def _settings(part: Any) -> Any:
+    settings: dict[str, Any] = dict(part.get_config_dict()) if hasattr(part, "config_keys") else {}
+    backbone = getattr(getattr(part, "model", None), "config", None)
     if backbone is not None:
         differences = backbone.to_diff_dict()
         settings["backbone"] = {name: value for name, value in differences.items() if name not in _VOLATILE}
-    settings["tokenizer"] = _tokenizer_settings(getattr(module, "tokenizer", None))
-    settings["max_seq_length"] = getattr(module, "max_seq_length", None)
+    if not isinstance(part, Router):  # its towers have their own
+        settings["max_seq_length"] = getattr(part, "max_seq_length", None)
     return settings
+
+
+def _tokenizer_version(part: Any) -> Any:
+    """What can be changed in a tokenizer, without its vocabulary, which takes long to write out."""
+    tokenizer: Any = getattr(part, "tokenizer", None)
+    rust = getattr(tokenizer, "backend_tokenizer", tokenizer)
+    steps = [repr(getattr(rust, name, None)) for name in ("normalizer", "pre_tokenizer", "post_processor")]
+    return [*steps, len(tokenizer) if hasattr(tokenizer, "__len__") else None]
 
 
 def _tokenizer_settings(tokenizer: Any) -> Any:
@@ -60,4 +78,11 @@ def _tokenizer_settings(tokenizer: Any) -> Any:
 
 
 def _canonical(value: Any) -> bytes:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), default=str).encode()
+    return json.dumps(_with_text_keys(value), sort_keys=True, separators=(",", ":"), default=str).encode()
+
+
+def _with_text_keys(value: Any) -> Any:
+    """Pairs of modalities and of routes are keys that JSON does not know."""
+    if isinstance(value, dict):
+        return {str(key): _with_text_keys(item) for key, item in value.items()}
+    return [_with_text_keys(item) for item in value] if isinstance(value, list | tuple) else value

@@ -214,12 +214,12 @@ def _load_class(module_class: Any, folder: Path, subfolder: str) -> Any:
 def _without_bars() -> Iterator[None]:
     """Reading weights from disk takes a moment; transformers would draw a bar for it, even into a pipe."""
     were_shown = hf_logging.is_progress_bar_enabled()
-    hf_logging.disable_progress_bar()
+    hf_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
         if were_shown:
-            hf_logging.enable_progress_bar()
+            hf_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def _read_json(path: Path, default: Any) -> Any:

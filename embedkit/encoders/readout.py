@@ -3,7 +3,7 @@
 Column, row and cell vectors of tables, leaves of syntax trees and mask tokens of prompts are all spans.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -45,7 +45,7 @@ class TokenReadout:
             (len(spans), dim). A token counts for a span when they share a character.
 
         Raises:
-            InputError: A span has no token: it is blank, or the text was truncated before it.
+            InputError: A span has no token: it is blank, or the text was truncated before it; or it is no span.
         """
         pooled = np.empty((len(spans), self.embeddings.shape[1]), dtype=np.float32)
         for target, span in zip(pooled, spans, strict=True):
@@ -53,9 +53,13 @@ class TokenReadout:
         return pooled
 
     def _tokens_in(self, span: Span | Sequence[Span]) -> Any:
-        parts = np.array(span, dtype=np.int64).reshape(-1, 2)
+        try:
+            first, last = np.array(span, dtype=np.int64).reshape(-1, 2).T
+        except (TypeError, ValueError):
+            message = f"a span must be (start, end) or a list of these, in characters; received {span!r}"
+            raise InputError(message) from None
         starts, ends = self.offsets[:, :1], self.offsets[:, 1:]
-        inside = ((starts < parts[:, 1]) & (ends > parts[:, 0])).any(axis=1)
+        inside = (np.maximum(starts, first) < np.minimum(ends, last)).any(axis=1)
         if not inside.any():
             message = f"span {span} has no token: it is blank, or the text was truncated before it"
             raise InputError(message)
@@ -77,7 +81,7 @@ def read_tokens(
         One read-out for each text, in order.
 
     Raises:
-        InputError: The encoder reads no text, or `num_layers` is out of range.
+        InputError: The encoder reads no text, `texts` holds something else, or a number is out of range.
 
     Example:
         >>> import embedkit as ek
@@ -87,20 +91,33 @@ def read_tokens(
     """
     view = at_depth(encoder, num_layers)
     transformer = text_transformer(view)
+    texts = _checked(texts)
     if not texts:
         return []
     with encoder.forward_lock:
-        prepared = tokenize(transformer, list(texts))
-        places = _places(transformer, list(texts))
+        prepared = tokenize(transformer, texts)
+        places = _places(transformer, texts)
     readouts: list[TokenReadout | None] = [None] * len(texts)
     for batch in token_budget_batches(prepared.lengths, batch_size):
         states = _states(encoder, transformer, prepared, batch)
         for row, position in enumerate(batch):
             kept, offsets = places[position]
             length = int(prepared.lengths[position])
-            own = states[row, -length:] if prepared.left else states[row, :length]
-            readouts[position] = TokenReadout(own[kept], offsets[kept])
+            start = states.shape[1] - length if prepared.left else 0
+            readouts[position] = TokenReadout(states[row, start : start + length][kept], offsets[kept])
     return [readout for readout in readouts if readout is not None]
+
+
+def _checked(texts: Sequence[str]) -> list[str]:
+    if isinstance(texts, str) or not isinstance(texts, Iterable):
+        message = f"texts must be a list of str; received {type(texts).__name__}"
+        raise InputError(message)
+    read = list(texts)
+    for position, text in enumerate(read):
+        if not isinstance(text, str):
+            message = f"texts[{position}] must be str; received {type(text).__name__}"
+            raise InputError(message)
+    return read
 
 
 def text_transformer(encoder: Encoder) -> Any:

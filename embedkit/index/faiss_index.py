@@ -1,9 +1,12 @@
 """`FaissIndex`: vectors by id, searched by faiss, with the bookkeeping faiss leaves to its caller."""
 
+import errno
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+import shutil
+import threading
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
@@ -15,7 +18,7 @@ from embedkit.errors import CorruptFileError, ForkedProcessError, InputError
 from embedkit.index.ids import as_ids
 from embedkit.index.locks import SharedLock
 from embedkit.io import commit_generation, open_generation, raise_storage_error
-from embedkit.ops.vectors import as_embeddings, normalize
+from embedkit.ops.vectors import as_embeddings, as_real, normalize
 from embedkit.types import Embeddings, Id, Mask, Positions
 
 Metric: TypeAlias = Literal["cosine", "inner_product", "l2"]
@@ -34,6 +37,7 @@ _DEAD_SHARE = 0.2
 # The first four bytes faiss writes: nothing else is handed to its reader.
 _KNOWN_FILES = {b"IxFI": "flat", b"IxF2": "flat", b"IxFl": "flat", b"IHNf": "hnsw", b"IwFl": "ivf"}
 _LARGEST_ARRAY = 1 << 40
+_LONGEST = 2.0**62  # the squared distance of two longer vectors may leave float32
 
 # faiss' own default accepts a header that asks for a terabyte of lists; these bound what a file may claim.
 faiss.set_deserialization_loop_limit(1 << 31)
@@ -67,6 +71,10 @@ class FaissIndex:
             "ivf" has 4·√n lists of which a sixteenth is searched; it is exact below 10,000 vectors. "auto"
             is flat below 50,000 vectors and hnsw from there on.
 
+    Attributes:
+        info: What `save` recorded beside the index that was loaded; empty for a new one.
+        is_current: False when `load` opened the generation before the current one, which is damaged.
+
     Example:
         >>> index = FaissIndex()
         >>> index.add(["east", "north"], np.eye(2, dtype=np.float32))
@@ -75,7 +83,7 @@ class FaissIndex:
     """
 
     def __init__(self, dim: int | None = None, *, metric: Metric = "cosine", kind: Kind = "auto") -> None:
-        if dim is not None and (not isinstance(dim, int) or dim < 1):
+        if dim is not None and (not isinstance(dim, int) or isinstance(dim, bool) or dim < 1):
             message = f"dim must be a positive integer or None; received {dim!r}"
             raise InputError(message)
         for name, value, allowed in (("metric", metric, get_args(Metric)), ("kind", kind, get_args(Kind))):
@@ -85,11 +93,14 @@ class FaissIndex:
         self.dim = dim
         self.metric = metric
         self.kind = kind
+        self.info: dict[str, Any] = {}
+        self.is_current = True
         self._index: Any = None
         self._ids = np.empty(0, dtype=object)
         self._alive: Mask = np.empty(0, dtype=bool)
         self._positions: dict[Id, int] = {}
         self._lock = SharedLock()
+        self._saving = threading.Lock()
         self._used_in: int | None = None
 
     # -- contents ------------------------------------------------------------------------------------
@@ -132,13 +143,13 @@ class FaissIndex:
             vectors: (n, dim) real numbers.
 
         Raises:
-            InputError: An id is known or repeated; vectors of another width, not finite, or of length
-                zero under the cosine metric.
+            InputError: An id is known or repeated; vectors of another width, not finite, of length zero
+                under the cosine metric, or longer than 2**62 under another.
         """
         array = as_embeddings(vectors, dim=self.dim, what="vectors")
         checked = as_ids(ids, count=len(array))
         prepared = self._prepared(array, "vectors")
-        with self._using(), self._lock.exclusive():
+        with self._changing(prepared):
             known = next((id for id in checked if id in self._positions), None)
             if known is not None:
                 message = f"ids must be new; {known!r} is in the index: use update to replace its vector"
@@ -154,9 +165,16 @@ class FaissIndex:
         array = as_embeddings(vectors, dim=self.dim, what="vectors")
         checked = as_ids(ids, count=len(array))
         prepared = self._prepared(array, "vectors")
-        with self._using(), self._lock.exclusive():
-            self._delete(self._positions_of(checked))
-            self._append(checked, prepared)
+        with self._changing(prepared):
+            positions = self._positions_of(checked)
+            former = self._vectors_at(positions)
+            self._delete(positions)
+            try:
+                self._append(checked, prepared)
+            except BaseException:
+                self._mend()
+                self._append(checked, former)
+                raise
 
     def remove(self, ids: Iterable[Id]) -> None:
         """Remove ids; all of them or, on an error, none.
@@ -165,7 +183,7 @@ class FaissIndex:
             InputError: An id is unknown or repeated.
         """
         checked = as_ids(ids)
-        with self._using(), self._lock.exclusive():
+        with self._changing():
             self._delete(self._positions_of(checked))
 
     def check(self, vectors: Any) -> Embeddings:
@@ -193,10 +211,12 @@ class FaissIndex:
         if not isinstance(k, int | np.integer) or isinstance(k, bool) or k < 1:
             message = f"k must be a positive integer; received {k!r}"
             raise InputError(message)
-        single = np.ndim(queries) == 1
-        array = as_embeddings(queries if not single else [queries], dim=self.dim, what="queries")
+        real = as_real(queries, "queries")
+        single = real.ndim == 1
+        array = as_embeddings(real[None] if single else real, dim=self.dim, what="queries")
         prepared = self._prepared(array, "queries")
         with self._using(), self._lock.shared():
+            self._check_width(prepared)
             allowed = None if among is None else self._known_positions(among)
             distances, positions = self._nearest(prepared, int(k), allowed)
             scores = -np.sqrt(np.maximum(distances, 0)) if self.metric == "l2" else distances
@@ -209,17 +229,48 @@ class FaissIndex:
         if k == 0 or len(queries) == 0:
             return np.empty((len(queries), k), dtype=np.float32), np.empty((len(queries), k), dtype=np.int64)
         if allowed is not None and (self.built_as == "flat" or candidates <= _SUBSET_SHARE * len(self._ids)):
-            found = self._exact(queries, k, allowed)
-        elif allowed is None and self.built_as == "flat":
-            found = self._index.search(queries, k)
-        else:
-            found = self._approximate(queries, k, allowed)
-        return _in_order(*found, descending=self.metric != "l2")
+            return self._exact(queries, k, allowed)
+        if allowed is None and self.built_as == "flat":
+            return self._first_of_ties(self._index.search, queries, k, candidates)
+        return self._in_order(*self._approximate(queries, k, allowed))
 
     def _exact(self, queries: Embeddings, k: int, allowed: Positions) -> tuple[Embeddings, Positions]:
         """Brute force over the gathered candidates: faster than faiss' selector at every share."""
-        distances, rows = faiss.knn(queries, self._vectors_at(allowed), k, metric=self._faiss_metric)
-        return distances, allowed[rows]
+        vectors = self._vectors_at(allowed)
+
+        def search(queries: Embeddings, k: int) -> tuple[Embeddings, Positions]:
+            distances, rows = faiss.knn(queries, vectors, k, metric=self._faiss_metric)
+            return distances, allowed[rows]
+
+        return self._first_of_ties(search, queries, k, len(allowed))
+
+    def _first_of_ties(
+        self,
+        search: Callable[[Embeddings, int], tuple[Embeddings, Positions]],
+        queries: Embeddings,
+        k: int,
+        candidates: int,
+    ) -> tuple[Embeddings, Positions]:
+        """An exact search that keeps those added first where equal scores do not all fit into k.
+
+        Which ones of them faiss returns is up to its heap, so where a tie reaches past the end, more are fetched.
+        """
+        reach = min(k + 1, candidates)
+        distances, positions = self._in_order(*search(queries, reach))
+        tied = np.flatnonzero((distances[:, k - 1] == distances[:, -1]) & (reach > k))
+        distances, positions = distances[:, :k], positions[:, :k]
+        while len(tied):
+            reach = min(4 * reach, candidates)
+            wider, fetched = self._in_order(*search(queries[tied], reach))
+            distances[tied], positions[tied] = wider[:, :k], fetched[:, :k]
+            tied = tied[wider[:, k - 1] == wider[:, -1]] if reach < candidates else tied[:0]
+        return distances, positions
+
+    def _in_order(self, distances: Embeddings, positions: Positions) -> tuple[Embeddings, Positions]:
+        """Sort by score, equal scores by position: faiss leaves their order to its heap."""
+        keys = distances if self.metric == "l2" else -distances
+        order = np.lexsort((positions, keys), axis=1)
+        return np.take_along_axis(distances, order, axis=1), np.take_along_axis(positions, order, axis=1)
 
     def _approximate(self, queries: Embeddings, k: int, allowed: Positions | None) -> tuple[Embeddings, Positions]:
         mask = self._alive if allowed is None else _mask(allowed, len(self._ids))
@@ -248,6 +299,11 @@ class FaissIndex:
 
     def _prepared(self, array: Embeddings, what: str) -> Embeddings:
         if self.metric != "cosine":
+            with np.errstate(over="ignore"):
+                long = np.flatnonzero(~(np.linalg.norm(array, axis=1) <= _LONGEST))
+            if len(long):
+                message = f"{what} must not be longer than 2**62; row {long[0]} is ({len(long)} such rows)"
+                raise InputError(message)
             return array
         zero = np.flatnonzero(~array.any(axis=1))
         if len(zero):
@@ -267,6 +323,42 @@ class FaissIndex:
             raise ForkedProcessError(message)
         yield
 
+    @contextmanager
+    def _changing(self, vectors: Embeddings | None = None) -> Iterator[None]:
+        """Hold the index alone; whatever breaks a change off, the index is whole afterwards."""
+        with self._using(), self._lock.exclusive():
+            if vectors is not None:
+                self._check_width(vectors)
+            try:
+                yield
+            except BaseException:
+                self._mend()
+                raise
+
+    def _mend(self) -> None:
+        """Bring faiss and the bookkeeping together after a change that was broken off half-way.
+
+        Vectors that faiss took and nobody names are dropped. A removal from flat storage is done or undone.
+        """
+        extra = range(len(self._ids), self._index.ntotal if self._index is not None else 0)
+        if self.built_as != "flat":
+            self._ids = np.concatenate([self._ids, np.full(len(extra), None)])
+            self._alive = np.concatenate([self._alive, np.zeros(len(extra), dtype=bool)])
+        elif extra:
+            self._index.remove_ids(np.array(extra))
+        elif not self._alive.all():
+            removed = self._index.ntotal == self._alive.sum()
+            self._ids = self._ids[self._alive] if removed else self._ids
+            self._alive = np.ones(len(self._ids), dtype=bool)
+        alive = np.flatnonzero(self._alive)
+        self._positions = dict(zip(self._ids[alive].tolist(), alive.tolist(), strict=True))
+
+    def _check_width(self, vectors: Embeddings) -> None:
+        """Once more under the lock: the first `add`, of another thread, may have decided it meanwhile."""
+        if self.dim is not None and vectors.shape[1] != self.dim:
+            message = f"vectors must have {self.dim} dimensions; received {vectors.shape[1]}"
+            raise InputError(message)
+
     def _positions_of(self, ids: list[Id]) -> Positions:
         unknown = next((id for id in ids if id not in self._positions), None)
         if unknown is not None:
@@ -275,7 +367,10 @@ class FaissIndex:
         return np.fromiter((self._positions[id] for id in ids), dtype=np.int64, count=len(ids))
 
     def _known_positions(self, ids: Iterable[Id]) -> Positions:
-        found = {self._positions[id] for id in ids if id in self._positions}
+        if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
+            message = f"among must be a list of ids or None; received {type(ids).__name__} {ids!r:.100}"
+            raise InputError(message)
+        found = {self._positions[id] for id in ids if isinstance(id, Hashable) and id in self._positions}
         return np.fromiter(sorted(found), dtype=np.int64, count=len(found))
 
     def _append(self, ids: list[Id], vectors: Embeddings) -> None:
@@ -286,19 +381,23 @@ class FaissIndex:
             kept = self._vectors_at(np.flatnonzero(self._alive)) if len(self) else vectors[:0]
             self._rebuild(self._ids[self._alive].tolist() + ids, np.concatenate([kept, vectors]))
             return
-        self._index.add(vectors)
         start = len(self._ids)
-        self._ids = np.concatenate([self._ids, _objects(ids)])
-        self._alive = np.concatenate([self._alive, np.ones(len(ids), dtype=bool)])
+        objects = np.concatenate([self._ids, _objects(ids)])
+        alive = np.concatenate([self._alive, np.ones(len(ids), dtype=bool)])
+        self._index.add(vectors)
+        self._ids = objects
+        self._alive = alive
         self._positions.update(zip(ids, range(start, start + len(ids)), strict=True))
 
     def _delete(self, positions: Positions) -> None:
         """Flat storage closes the gap at once; graphs and lists get tombstones until a fifth is dead."""
         if len(positions) == 0:
             return
+        alive = self._alive.copy()
+        alive[positions] = False
+        self._alive = alive
         for id in self._ids[positions]:
             del self._positions[id]
-        self._alive[positions] = False
         if self.built_as == "flat":
             self._index.remove_ids(positions)
             self._keep_alive_only()
@@ -315,11 +414,13 @@ class FaissIndex:
         """Build afresh for exactly these vectors; the old index stays until the new one stands."""
         index = self._new_index(self._wanted_kind(len(ids)), vectors)
         index.add(vectors)
+        objects, alive, positions = _objects(ids), np.ones(len(ids), dtype=bool), {id: i for i, id in enumerate(ids)}
+        # Nothing is called from here on, so that Ctrl-C cannot come in between.
         self.dim = vectors.shape[1]
         self._index = index
-        self._ids = _objects(ids)
-        self._alive = np.ones(len(ids), dtype=bool)
-        self._positions = {id: position for position, id in enumerate(ids)}
+        self._ids = objects
+        self._alive = alive
+        self._positions = positions
 
     def _wanted_kind(self, count: int) -> str:
         if self.kind == "auto":
@@ -354,11 +455,15 @@ class FaissIndex:
     def save(self, folder: str | os.PathLike[str], *, info: Mapping[str, Any] | None = None) -> None:
         """Write the index into `folder` as a new generation; the one before it is kept.
 
+        The generation before is opened, with a warning, should the new one be damaged later.
+
         Args:
             folder: Is made when absent.
             info: More JSON values to record in the manifest.
 
         Raises:
+            IncompatibleIndexError: The folder holds an index of a newer format.
+            LockedIndexError: Another process is saving into the folder.
             StorageError: The disk refused; the generation before is still the current one.
         """
         target = Path(folder)
@@ -366,7 +471,7 @@ class FaissIndex:
             target.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise_storage_error(error, f"cannot write {target}")
-        with self._using(), self._lock.shared():
+        with self._using(), self._saving, self._lock.shared():
             made_as = {"class": "FaissIndex", "dim": self.dim, "metric": self.metric, "kind": self.kind}
             counts = {"built_as": self.built_as, "total": len(self._ids), "live": len(self)}
             record = {**(info or {}), **made_as, **counts}
@@ -387,6 +492,7 @@ class FaissIndex:
             raise CorruptFileError(message)
         index = cls(info["dim"], metric=info["metric"], kind=info["kind"])
         index._restore(generation.files["index.faiss"], generation.files["ids.json"], info)
+        index.info, index.is_current = info, generation.is_current
         return index
 
     def _write_index(self, path: Path) -> None:
@@ -406,7 +512,8 @@ class FaissIndex:
         ids = json.loads(ids_file.read_bytes())
         index = _read_index(index_file, info["built_as"])
         expected = (info["dim"] or 1, info["total"], self._faiss_metric)
-        if (index.d, index.ntotal, index.metric_type) != expected or len(ids) != info["total"]:
+        found = (index.d, index.ntotal, index.metric_type)
+        if found != expected or len(ids) != info["total"] or not _is_plain(index):
             message = f"{index_file} does not hold what its manifest says; rebuild the index from its vectors"
             raise CorruptFileError(message)
         self._index = index if info["dim"] else None
@@ -423,6 +530,7 @@ def _kind_of(index: Any) -> str:
 def _trained_ivf(dim: int, metric: int, vectors: Embeddings) -> Any:
     index = faiss.IndexIVFFlat(faiss.IndexFlat(dim, metric), dim, round(4 * math.sqrt(len(vectors))), metric)
     index.cp.seed = 1
+    index.cp.min_points_per_centroid = 1  # else faiss writes to stderr what it would like better
     index.train(vectors)
     index.make_direct_map()
     return index
@@ -444,11 +552,17 @@ def _read_index(path: Path, kind: str) -> Any:
     return index
 
 
-def _in_order(distances: Embeddings, positions: Positions, *, descending: bool) -> tuple[Embeddings, Positions]:
-    """Sort by score, equal scores by position: faiss leaves their order to its heap."""
-    keys = -distances if descending else distances
-    order = np.lexsort((positions, keys), axis=1)
-    return np.take_along_axis(distances, order, axis=1), np.take_along_axis(positions, order, axis=1)
+def _is_plain(index: Any) -> bool:
+    """Whether an index is built of the parts that are written here; faiss reads any part in any place."""
+    if isinstance(index, faiss.IndexHNSW):
+        storage = faiss.downcast_index(index.storage)
+        return isinstance(storage, faiss.IndexFlat) and (storage.d, storage.ntotal) == (index.d, index.ntotal)
+    if isinstance(index, faiss.IndexIVFFlat):
+        lists = faiss.downcast_InvertedLists(index.invlists)
+        return type(lists) is faiss.ArrayInvertedLists and isinstance(
+            faiss.downcast_index(index.quantizer), faiss.IndexFlat
+        )
+    return isinstance(index, faiss.IndexFlat)
 
 
 def _mask(positions: Positions, count: int) -> Mask:
@@ -464,7 +578,4 @@ def _objects(ids: list[Id]) -> np.ndarray[Any, np.dtype[np.object_]]:
 
 
 def _errno_of(path: Path) -> int:
-    import errno  # noqa: PLC0415
-    import shutil  # noqa: PLC0415
-
     return errno.ENOSPC if shutil.disk_usage(path.parent).free < 1 << 20 else errno.EIO

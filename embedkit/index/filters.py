@@ -1,16 +1,20 @@
 """`where`: conditions on metadata, compiled to SQL over the stored JSON."""
 
+import json
 import math
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 from embedkit.errors import InputError
+from embedkit.index.ids import is_unicode
 
 Where: TypeAlias = Mapping[str, Any]
 Sql: TypeAlias = tuple[str, list[Any]]
 
 _ORDERINGS = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 _OPERATORS = ("eq", "ne", "in", "exists", *_ORDERINGS)
+_CONSTANTS = ("'null'", "'true'", "'false'")
+_MOST_FIELDS = 100  # SQLite bounds how deep an expression may be
 
 
 def compile_where(where: Where) -> Sql:
@@ -34,8 +38,10 @@ def compile_where(where: Where) -> Sql:
         >>> compile_where({"line": {"gte": 10}})[1]
         ['$."line"', '$."line"', 10]
     """
-    if not isinstance(where, Mapping):
-        message = f"where must map fields to conditions, such as {{'kind': 'code'}}; received {where!r}"
+    if not isinstance(where, Mapping) or len(where) > _MOST_FIELDS:
+        message = (
+            f"where must map at most {_MOST_FIELDS} fields to conditions ({{'kind': 'code'}}); received {where!r:.200}"
+        )
         raise InputError(message)
     conditions = [
         _condition(field, operator, value)
@@ -55,42 +61,54 @@ def _operators(field: Any, condition: Any) -> list[tuple[str, Any]]:
 
 
 def _condition(field: Any, operator: str, value: Any) -> Sql:
-    path = _path(field)
+    path = path_of(field)
     if operator == "exists" and isinstance(value, bool):
         return f"json_type(metadata, ?) IS {'NOT ' if value else ''}NULL", [path]
     if operator == "in" and isinstance(value, list | tuple | set | frozenset):
-        alternatives = [_equals(path, field, one) for one in value]
-        sql = " OR ".join(["0", *(part for part, _ in alternatives)])
-        return f"({sql})", [one for _, values in alternatives for one in values]
+        return _one_of(path, field, list(value))
     if operator == "eq":
-        return _equals(path, field, value)
+        return _one_of(path, field, [value])
     if operator == "ne":
-        sql, values = _equals(path, field, value)
+        sql, values = _one_of(path, field, [value])
         return f"NOT {sql}", values
     if operator in _ORDERINGS and _json_types(value) and not isinstance(value, bool | None):
-        return _compares(path, _ORDERINGS[operator], value)
+        return _compares(path, f"{_ORDERINGS[operator]} ?", value)
     return _refuse(field, operator, value)
 
 
-def _path(field: Any) -> str:
-    if not isinstance(field, str) or not field or '"' in field or "\\" in field:
-        message = f"fields of where must be non-empty strings without quotes or backslashes; received {field!r}"
+def path_of(field: Any) -> str:
+    """SQLite's path to a metadata field.
+
+    Raises:
+        InputError: Not a string, or one with characters that a path cannot hold.
+    """
+    if not isinstance(field, str) or not is_unicode(field) or not field or min(field) < " " or set(field) & {'"', "\\"}:
+        message = (
+            "fields of where must be non-empty strings without quotes, backslashes and control characters; "
+            f"received {field!r:.100}"
+        )
         raise InputError(message)
     return f'$."{field}"'
 
 
-def _equals(path: str, field: Any, value: Any) -> Sql:
-    types = _json_types(value)
-    if not types:
-        return _refuse(field, "eq", value)
-    if value is None or isinstance(value, bool):
-        return f"(json_type(metadata, ?) IS {types})", [path]
-    return _compares(path, "=", value)
+def _one_of(path: str, field: Any, values: list[Any]) -> Sql:
+    """Equal to one of `values`: each JSON type with its own, as JSON, so that both sides are read alike."""
+    by_type: dict[str, list[Any]] = {}
+    for value in values:
+        by_type.setdefault(_json_types(value) or _refuse(field, "eq", value), []).append(value)
+    conditions = [("0", []), *(_has_type_and_value(path, types, alike) for types, alike in by_type.items())]
+    return f"({' OR '.join(sql for sql, _ in conditions)})", [one for _, bound in conditions for one in bound]
 
 
-def _compares(path: str, comparison: str, value: Any) -> Sql:
-    sql = f"coalesce(json_type(metadata, ?) IN ({_json_types(value)}) AND json_extract(metadata, ?) {comparison} ?, 0)"
-    return sql, [path, path, value]
+def _has_type_and_value(path: str, types: str, values: list[Any]) -> Sql:
+    if types in _CONSTANTS:
+        return f"json_type(metadata, ?) IS {types}", [path]
+    return _compares(path, "IN (SELECT value FROM json_each(?))", values[0], json.dumps(values, ensure_ascii=False))
+
+
+def _compares(path: str, comparison: str, value: Any, bound: Any = None) -> Sql:
+    sql = f"coalesce(json_type(metadata, ?) IN ({_json_types(value)}) AND json_extract(metadata, ?) {comparison}, 0)"
+    return sql, [path, path, value if bound is None else bound]
 
 
 def _json_types(value: Any) -> str:
@@ -100,12 +118,17 @@ def _json_types(value: Any) -> str:
     if isinstance(value, bool):
         return "'true'" if value else "'false'"
     if isinstance(value, str):
-        return "'text'"
-    is_number = isinstance(value, int | float) and math.isfinite(value) and abs(value) < 2**63
+        return "'text'" if _is_text(value) else ""
+    is_number = abs(value) < 2**63 if isinstance(value, int) else isinstance(value, float) and math.isfinite(value)
     return "'integer', 'real'" if is_number else ""
 
 
-def _refuse(field: Any, operator: str, value: Any) -> Sql:
+def _is_text(value: str) -> bool:
+    """Whether SQLite's JSON functions read this string as it is: they stop at a NUL."""
+    return "\0" not in value and is_unicode(value)
+
+
+def _refuse(field: Any, operator: str, value: Any) -> NoReturn:
     wanted = {"exists": "True or False", "in": "a list of values"}.get(operator, "a string or a finite number")
-    message = f"where[{field!r}] {operator} must be {wanted}; received {value!r}"
+    message = f"where[{field!r}] {operator} must be {wanted}; received {value!r:.200}"
     raise InputError(message)

@@ -30,6 +30,9 @@ def as_ids(ids: Iterable[object], *, count: int | None = None) -> list[Id]:
     if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
         message = f"ids must be a list of strings or integers; received {type(ids).__name__} {ids!r}"
         raise InputError(message)
+    if count is not None and isinstance(ids, set | frozenset):
+        message = f"ids must be in the order of the rows; received a {type(ids).__name__}, which has none"
+        raise InputError(message)
     checked = [_as_id(value, position) for position, value in enumerate(ids)]
     if count is not None and len(checked) != count:
         message = f"there must be one id for each of the {count} rows; received {len(checked)} ids"
@@ -42,15 +45,16 @@ def as_ids(ids: Iterable[object], *, count: int | None = None) -> list[Id]:
 
 
 def _as_id(value: object, position: int) -> Id:
-    if isinstance(value, str) and value and _is_unicode(value):
-        return str(value)
+    if isinstance(value, str) and value and is_unicode(value):
+        return str.__str__(value)
     if isinstance(value, numbers.Integral) and not isinstance(value, bool) and abs(int(value)) <= _LARGEST:
         return int(value)
     message = f"ids[{position}] must be a non-empty string or an integer of 64 bits; received {value!r:.100}"
     raise InputError(message)
 
 
-def _is_unicode(value: str) -> bool:
+def is_unicode(value: str) -> bool:
+    """Whether a string can be written as UTF-8: it holds no lone surrogate."""
     try:
         value.encode()
     except UnicodeEncodeError:

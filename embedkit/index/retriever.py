@@ -1,8 +1,10 @@
 """`Retriever`: documents and the queries that find them."""
 
 import os
+import uuid
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -19,10 +21,11 @@ from embedkit.errors import (
 )
 from embedkit.index.faiss_index import FaissIndex
 from embedkit.index.filters import Where
-from embedkit.index.ids import as_ids
+from embedkit.index.ids import as_ids, is_unicode
 from embedkit.index.locks import SharedLock
 from embedkit.index.store import DocumentStore, StoredDocument, as_json
-from embedkit.io import FORMAT_VERSION, MANIFEST, fsync_folder, quarantine, raise_storage_error, replacing_folder
+from embedkit.io import FORMAT_VERSION, MANIFEST, quarantine, raise_storage_error, replacing_folder, write_atomic
+from embedkit.ops.vectors import as_real
 from embedkit.types import Embeddings, Id, Metadata, SupportsEncode
 
 STORE = "documents.sqlite"
@@ -85,16 +88,19 @@ class Retriever:
         if len(self.index):
             message = f"index must be empty, since the retriever fills it; received one with {len(self.index)} vectors"
             raise InputError(message)
-        self.folder = Path(folder) if folder is not None else None
+        if self.index.dim is None and encoder is not None:
+            self.index.dim = encoder.get_embedding_dimension()
+        self.folder = Path(folder).absolute() if folder is not None else None
         self._lock = SharedLock()
         self._file_lock: FileLock | None = None
         self._behind = False
         self._unsaved = False
+        self._token = uuid.uuid4().hex
         if self.folder is None:
             self._store = DocumentStore(None, create=True)
+            self._store.write_settings(self._settings())
         else:
             self._store = self._create(self.folder)
-        self._store.write_settings(self._settings())
 
     # -- writing -------------------------------------------------------------------------------------
 
@@ -120,6 +126,7 @@ class Retriever:
         """
         documents = _as_list(documents, "documents")
         checked = as_ids(ids, count=len(documents))
+        texts = _texts(documents)
         fields = _as_fields(metadata, [{} for _ in checked])
         self._check_writable()
         known = next((id for id in checked if id in self._store), None)
@@ -131,7 +138,7 @@ class Retriever:
         vectors = self._encode_documents(documents, show_progress_bar)
         with self._lock.exclusive():
             self._behind = self._unsaved = True
-            rows = self._store.add(checked, _texts(documents), fields, vectors)
+            rows = self._store.add(checked, texts, fields, vectors)
             self.index.add(rows, vectors)
             self._behind = False
 
@@ -157,14 +164,15 @@ class Retriever:
         """
         documents = _as_list(documents, "documents")
         checked = as_ids(ids, count=len(documents))
-        fields = _as_fields(metadata, [stored.metadata for stored in self.get(checked)])
+        texts = _texts(documents)
         self._check_writable()
+        fields = _as_fields(metadata, [stored.metadata for stored in self.get(checked)])
         if not checked:
             return
         vectors = self._encode_documents(documents, show_progress_bar)
         with self._lock.exclusive():
             self._behind = self._unsaved = True
-            gone, rows = self._store.replace(checked, _texts(documents), fields, vectors)
+            gone, rows = self._store.replace(checked, texts, fields, vectors)
             self.index.remove(gone)
             self.index.add(rows, vectors)
             self._behind = False
@@ -204,17 +212,13 @@ class Retriever:
         Raises:
             InputError: k < 1, an invalid condition, or a query that the encoder does not read.
         """
-        vectors = np.asarray(self._encode("encode_query", queries))
-        batch = vectors[None] if vectors.ndim == 1 else vectors
+        self._store.check_usable()
+        vectors = as_real(self._encode("encode_query", queries), "the encoder's vectors")
         self._catch_up()
         with self._lock.shared():
             among = None if where is None else self._store.rows(where).tolist()
-            if not len(self.index):
-                self._check_search(k)
-                found: list[list[Hit]] = [[] for _ in batch]
-            else:
-                scores, rows = self.index.search(batch, k, among=among)
-                found = self._hits(scores, rows)
+            scores, rows = self.index.search(vectors, k, among=among)
+            found = self._hits(np.atleast_2d(scores), np.atleast_2d(rows))
         return found[0] if vectors.ndim == 1 else found
 
     def get(self, ids: Iterable[Id]) -> list[StoredDocument]:
@@ -256,7 +260,7 @@ class Retriever:
             InputError: No folder is known, or the one given is not empty.
             StorageError: The disk refused; documents and the former index files are intact.
         """
-        if folder is None or (self.folder is not None and Path(folder).absolute() == self.folder.absolute()):
+        if folder is None or (self.folder is not None and Path(folder).resolve() == self.folder.resolve()):
             self._save_here()
             return
         target = Path(folder)
@@ -297,7 +301,7 @@ class Retriever:
             CorruptFileError: The document store is damaged.
             LockedIndexError: Another process is writing (not with `read_only`).
         """
-        path = Path(folder)
+        path = Path(folder).absolute()
         if not (path / STORE).is_file():
             message = f"{path} holds no index: make one with Retriever(encoder, folder=…) or 'embedkit index'"
             raise InputError(message)
@@ -306,11 +310,19 @@ class Retriever:
         return retriever
 
     def close(self) -> None:
-        """Save what is unsaved and let go of the folder; closing twice is harmless."""
-        if self._file_lock is not None and self._unsaved:
-            self._save_here()
-        self._store.close()
-        self._release()
+        """Save what is unsaved and let go of the folder; closing twice is harmless.
+
+        Raises:
+            StorageError: The disk refused; the documents are safe, and the next start makes the index again.
+        """
+        if self._store.is_forked:
+            return  # the parent's to close
+        try:
+            if self._file_lock is not None and self._unsaved:
+                self._save_here()
+        finally:
+            self._store.close()
+            self._release()
 
     def __enter__(self) -> Self:
         return self
@@ -325,21 +337,27 @@ class Retriever:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise_storage_error(error, f"cannot make an index in {folder}")
+        if (folder / STORE).exists():
+            message = f"{folder} holds an index already: open it with Retriever.load"
+            raise InputError(message)
         self._acquire(folder)
         try:
-            store = folder / STORE
-            if store.exists() and (store.stat().st_size > _EMPTY_STORE or (folder / MANIFEST).exists()):
-                message = f"{folder} holds an index already: open it with Retriever.load"
-                raise InputError(message)
-            # What a kill during the creation left behind held no document yet.
-            for leftover in folder.glob(f"{STORE}*"):
+            # What a killed creation left, or the log of a store that was deleted: a new store must not replay it.
+            for leftover in [*folder.glob(f"{STORE}-*"), *folder.glob(f".{STORE}.*")]:
                 leftover.unlink()
-            created = DocumentStore(store, create=True)
-            fsync_folder(folder)
+            write_atomic(folder / STORE, self._write_empty_store)
+            return DocumentStore(folder / STORE)
+        except OSError as error:
+            self._release()
+            raise_storage_error(error, f"cannot make an index in {folder}")
         except BaseException:
             self._release()
             raise
-        return created
+
+    def _write_empty_store(self, path: Path) -> None:
+        with closing(DocumentStore(None, create=True)) as store:
+            store.write_settings(self._settings())
+            store.copy_to(path)
 
     def _open(self, folder: Path, encoder: SupportsEncode | None, *, read_only: bool) -> None:
         self.folder, self.encoder = folder, encoder
@@ -351,19 +369,32 @@ class Retriever:
             self._acquire(folder)
         try:
             self._store = DocumentStore(folder / STORE, read_only=read_only)
-            settings = self._store.settings()
-            self._check_settings(settings)
-            self.index = self._load_index(settings)
-            self._catch_up()
+            try:
+                settings = self._store.settings()
+                self._check_settings(settings)
+                self._token = settings["store"]
+                self._warn_of_damage(self._store.verify())
+                self.index = self._load_index(settings)
+                self._catch_up()
+            except BaseException:
+                self._store.close()
+                raise
         except BaseException:
             self._release()
             raise
+
+    def _warn_of_damage(self, ids: list[Id]) -> None:
+        if ids:
+            message = (
+                f"{len(ids)} documents in {self.folder} are damaged, such as {ids[0]!r}: remove them and add them again"
+            )
+            warnings.warn(message, UserWarning, stacklevel=5)
 
     def _load_index(self, settings: Mapping[str, Any]) -> FaissIndex:
         """The saved index, or an empty one to be filled again when its files are gone or damaged."""
         folder = self.folder if self.folder is not None else Path()
         try:
-            return FaissIndex.load(folder)
+            index = self._load_own_index(folder)
         except CorruptFileError as error:
             if (folder / MANIFEST).exists():
                 warnings.warn(f"rebuilding the index from its documents: {error}", UserWarning, stacklevel=5)
@@ -371,12 +402,23 @@ class Retriever:
                 quarantine(folder)
                 self._unsaved = True
             return FaissIndex(settings["dim"], metric=settings["metric"], kind=settings["kind"])
+        self._unsaved = not index.is_current
+        return index
+
+    def _load_own_index(self, folder: Path) -> FaissIndex:
+        index = FaissIndex.load(folder)
+        if index.info.get("store") != self._token:
+            message = f"{folder / MANIFEST} was written for other documents"
+            raise CorruptFileError(message)
+        return index
 
     def _catch_up(self) -> None:
         """Make the index hold exactly the rows of the store."""
-        if not (self._behind or (self._file_lock is None and self._store.changed_elsewhere())):
+        if self._file_lock is None and self._store.changed_elsewhere():
+            self._behind = True
+        if not self._behind:
             return
-        with self._lock.exclusive():
+        with self._lock.exclusive(), self._store.snapshot():
             stored, held = set(self._store.rows().tolist()), set(self.index.ids)
             if held - stored:
                 self.index.remove(held - stored)
@@ -387,7 +429,13 @@ class Retriever:
 
     def _encode_documents(self, documents: list[Any], show_progress_bar: bool | None) -> Embeddings:
         """Vectors that the index will take, so that nothing is stored that it would refuse."""
-        return self.index.check(self._encode("encode_document", documents, show_progress_bar))
+        vectors = self.index.check(self._encode("encode_document", documents, show_progress_bar))
+        if len(vectors) != len(documents):
+            message = (
+                f"the encoder must give one vector for each of the {len(documents)} documents; it gave {len(vectors)}"
+            )
+            raise InputError(message)
+        return vectors
 
     def _encode(self, role: str, inputs: Any, show_progress_bar: bool | None = None) -> Any:
         if self.encoder is None:
@@ -407,11 +455,6 @@ class Retriever:
             for pair in zip(scores, rows, strict=True)
         ]
 
-    def _check_search(self, k: int) -> None:
-        if k < 1:
-            message = f"k must be a positive integer; received {k!r}"
-            raise InputError(message)
-
     def _settings(self) -> dict[str, Any]:
         made_with = getattr(self.encoder, "fingerprint", None)
         width = self.index.dim or (self.encoder.get_embedding_dimension() if self.encoder is not None else None)
@@ -421,10 +464,11 @@ class Retriever:
             "dim": width,
             "metric": self.index.metric,
             "kind": self.index.kind,
+            "store": self._token,
         }
 
     def _check_settings(self, settings: Mapping[str, Any]) -> None:
-        if not {"format", "encoder", "dim", "metric", "kind"} <= set(settings):
+        if not {"format", "encoder", "dim", "metric", "kind", "store"} <= set(settings):
             message = f"{self.folder} was never finished or is damaged: index the sources again into a new folder"
             raise CorruptFileError(message)
         if settings["format"] > FORMAT_VERSION:
@@ -444,6 +488,7 @@ class Retriever:
             raise IncompatibleIndexError(message)
 
     def _check_writable(self) -> None:
+        self._store.check_usable()
         if self.folder is not None and self._file_lock is None:
             message = f"{self.folder} was opened read-only: open it with Retriever.load(folder, encoder)"
             raise EmbedkitError(message)
@@ -463,9 +508,6 @@ class Retriever:
         if self._file_lock is not None:
             self._file_lock.release()
             self._file_lock = None
-
-
-_EMPTY_STORE = 4096  # a store with tables is larger than one page
 
 
 def _as_list(value: Any, what: str) -> list[Any]:
@@ -488,6 +530,12 @@ def _as_fields(metadata: Sequence[Metadata] | None, default: list[Metadata]) -> 
 
 
 def _texts(documents: list[Any]) -> list[str | None]:
+    bad = next(
+        (i for i, document in enumerate(documents) if isinstance(document, str) and not is_unicode(document)), None
+    )
+    if bad is not None:
+        message = f"documents[{bad}] must be text that UTF-8 can write; it holds a lone surrogate"
+        raise InputError(message)
     return [document if isinstance(document, str) else None for document in documents]
 
 

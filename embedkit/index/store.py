@@ -1,6 +1,7 @@
 """`DocumentStore`: ids, documents, metadata and vectors in SQLite, the truth an index is rebuilt from."""
 
 import json
+import os
 import sqlite3
 import threading
 import zlib
@@ -11,19 +12,27 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from embedkit.errors import CorruptFileError, EmbedkitError, InputError, LockedIndexError, StorageError
-from embedkit.index.filters import Where, compile_where
+from embedkit.errors import (
+    CorruptFileError,
+    EmbedkitError,
+    ForkedProcessError,
+    InputError,
+    LockedIndexError,
+    StorageError,
+)
+from embedkit.index.filters import Where, compile_where, path_of
+from embedkit.index.ids import as_ids
 from embedkit.types import Embeddings, Id, Positions
 
 # Ids keep their type: the column has no affinity, so 1 and "1" are two ids. AUTOINCREMENT never gives a
 # row number out twice, even after the last row was deleted.
 _SCHEMA = """
-CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL, checksum INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE documents (
     row INTEGER PRIMARY KEY AUTOINCREMENT, id UNIQUE NOT NULL, metadata TEXT NOT NULL,
     checksum INTEGER NOT NULL, document TEXT);
 CREATE TABLE vectors (row INTEGER PRIMARY KEY, checksum INTEGER NOT NULL, vector BLOB NOT NULL);
-CREATE TABLE notes (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE notes (name TEXT PRIMARY KEY, value TEXT NOT NULL, checksum INTEGER NOT NULL) WITHOUT ROWID;
 """
 _CHUNK = 500
 _FREE_SHARE = 0.25
@@ -34,6 +43,7 @@ _REMEDIES = {
     sqlite3.SQLITE_CANTOPEN: "the file cannot be opened: check the folder and its permissions",
     sqlite3.SQLITE_IOERR: "the disk reports an error",
     sqlite3.SQLITE_PERM: "permission is denied",
+    sqlite3.SQLITE_TOOBIG: "a document is larger than a gigabyte",
 }
 
 
@@ -65,6 +75,8 @@ class DocumentStore:
     def __init__(self, path: Path | None, *, create: bool = False, read_only: bool = False) -> None:
         self.path = path
         self._lock = threading.RLock()
+        self._process = os.getpid()
+        self._closed = False
         with self._translated():
             self._connection = _open_read_only(path) if read_only and path else _open(path, create=create)
             if create:
@@ -74,8 +86,10 @@ class DocumentStore:
 
     def close(self) -> None:
         """Close the file; closing twice is harmless."""
-        with self._lock, suppress(sqlite3.Error):
-            self._connection.close()
+        if not self.is_forked:
+            with self._lock, suppress(sqlite3.Error):
+                self._connection.close()
+            self._closed = True
 
     # -- writing -------------------------------------------------------------------------------------
 
@@ -130,32 +144,56 @@ class DocumentStore:
     def write_settings(self, settings: Mapping[str, Any]) -> None:
         """Record what the store was made with."""
         with self._transaction():
-            rows = [(name, json.dumps(value)) for name, value in settings.items()]
-            self._connection.executemany("INSERT OR REPLACE INTO settings VALUES (?, ?)", rows)
+            self._connection.executemany("INSERT OR REPLACE INTO settings VALUES (?, ?, ?)", _as_pairs(settings))
 
     def write_notes(self, notes: Mapping[str, Any], *, forget: Iterable[str] = ()) -> None:
-        """Keep JSON values by name beside the documents; drop those named in `forget`."""
+        """Keep JSON values by name beside the documents; drop those named in `forget`.
+
+        Raises:
+            InputError: Not strings mapped to JSON values.
+        """
+        rows = _as_pairs(notes)
         with self._transaction():
             self._connection.executemany("DELETE FROM notes WHERE name = ?", [(name,) for name in forget])
-            rows = [(name, json.dumps(value)) for name, value in notes.items()]
-            self._connection.executemany("INSERT OR REPLACE INTO notes VALUES (?, ?)", rows)
+            self._connection.executemany("INSERT OR REPLACE INTO notes VALUES (?, ?, ?)", rows)
 
     def copy_to(self, path: Path) -> None:
         """Write a complete copy of the store to a new file."""
-        with self._lock, self._translated():
+        with self._translated(), self._lock:
             target = sqlite3.connect(path)
             with closing(target):
                 self._connection.backup(target)
 
+    def verify(self) -> list[Id]:
+        """Check the structure of the file and every document; searches then cannot miss one unnoticed.
+
+        Returns:
+            The ids of documents that differ from their checksums.
+
+        Raises:
+            CorruptFileError: The file itself is damaged.
+        """
+        columns = "row, id, metadata, checksum, document"
+        with self._translated(), self._lock:
+            if (found := self._connection.execute("PRAGMA integrity_check(1)").fetchone()) != ("ok",):
+                message = f"{self.path} is damaged ({found[0]}): restore it or index the sources again"
+                raise CorruptFileError(message)
+            stored = self._connection.execute(f"SELECT {columns} FROM documents")  # noqa: S608 (our own names)
+            return [
+                id
+                for row, id, metadata, checksum, document in stored
+                if _checksum(row, id, metadata, document) != checksum
+            ]
+
     def changed_elsewhere(self) -> bool:
         """Whether another process has written since the last call."""
-        with self._lock, self._translated():
+        with self._translated(), self._lock:
             before, self._version = self._version, self._pragma("data_version")
             return before != self._version
 
     def compact(self) -> None:
         """Give back the space of deleted documents, when it is worth rewriting the file."""
-        with self._lock, self._translated():
+        with self._translated(), self._lock:
             free, total = (self._pragma(name) for name in ("freelist_count", "page_count"))
             if free > _FREE_SHARE * total and self.path is not None:
                 self._connection.execute("VACUUM")
@@ -167,21 +205,21 @@ class DocumentStore:
         metadata: Sequence[Mapping[str, Any]],
         vectors: Embeddings,
     ) -> list[int]:
-        rows = []
-        for id, document, fields, vector in zip(ids, documents, metadata, vectors, strict=True):
+        known = next(iter(self._known(ids)), None)
+        if known is not None:
+            message = f"ids must be new; {known!r} is stored already: use update to replace its document"
+            raise InputError(message)
+        query = "SELECT max(coalesce(max(row), 0), coalesce((SELECT max(seq) FROM sqlite_sequence), 0)) FROM documents"
+        first = int(self._connection.execute(query).fetchone()[0]) + 1
+        rows = range(first, first + len(ids))
+        for row, id, document, fields, vector in zip(rows, ids, documents, metadata, vectors, strict=True):
             text, blob = as_json(fields), vector.astype("<f4").tobytes()
-            checksum = _checksum(id, text, document)
-            try:
-                cursor = self._connection.execute(
-                    "INSERT INTO documents (id, metadata, checksum, document) VALUES (?, ?, ?, ?)",
-                    (id, text, checksum, document),
-                )
-            except sqlite3.IntegrityError:
-                message = f"ids must be new; {id!r} is stored already: use update to replace its document"
-                raise InputError(message) from None
-            rows.append(int(cursor.lastrowid or 0))
-            self._connection.execute("INSERT INTO vectors VALUES (?, ?, ?)", (rows[-1], zlib.crc32(blob), blob))
-        return rows
+            checksum = _checksum(row, id, text, document)
+            self._connection.execute(
+                "INSERT INTO documents VALUES (?, ?, ?, ?, ?)", (row, id, text, checksum, document)
+            )
+            self._connection.execute("INSERT INTO vectors VALUES (?, ?, ?)", (row, zlib.crc32(blob, row), blob))
+        return list(rows)
 
     def _delete(self, ids: Sequence[Id]) -> list[int]:
         rows = self.rows_of(ids)
@@ -193,11 +231,14 @@ class DocumentStore:
     # -- reading -------------------------------------------------------------------------------------
 
     def __len__(self) -> int:
-        with self._lock, self._translated():
+        with self._translated(), self._lock:
             return int(self._connection.execute("SELECT count(*) FROM documents").fetchone()[0])
 
     def __contains__(self, id: object) -> bool:
-        return isinstance(id, str | int) and bool(self._known([id]))
+        try:
+            return bool(self._known(as_ids([id])))
+        except InputError:
+            return False
 
     def rows_of(self, ids: Sequence[Id]) -> list[int]:
         """Row numbers of `ids`, in their order.
@@ -220,7 +261,7 @@ class DocumentStore:
         """
         condition, parameters = compile_where(where or {})
         query = f"SELECT row FROM documents WHERE {condition} ORDER BY row"  # noqa: S608 (values are parameters)
-        with self._lock, self._translated():
+        with self._translated(), self._lock:
             return np.array([row for (row,) in self._connection.execute(query, parameters)], dtype=np.int64)
 
     def documents(self, rows: Iterable[int]) -> dict[int, StoredDocument]:
@@ -232,7 +273,7 @@ class DocumentStore:
         columns = "row, id, metadata, checksum, document"
         found = {}
         for row, id, metadata, checksum, document in self._select("documents", columns, rows):
-            if _checksum(id, metadata, document) != checksum:
+            if _checksum(row, id, metadata, document) != checksum:
                 message = f"document {id!r} in {self.path} differs from its checksum: index its source again"
                 raise CorruptFileError(message)
             found[row] = StoredDocument(row, id, document, json.loads(metadata))
@@ -246,7 +287,7 @@ class DocumentStore:
         """
         for chunk in _chunks(rows, 20 * _CHUNK):
             found = self._select("vectors", "row, checksum, vector", chunk)
-            if len(found) != len(chunk) or any(zlib.crc32(blob) != checksum for _, checksum, blob in found):
+            if len(found) != len(chunk) or any(zlib.crc32(blob, row) != checksum for row, checksum, blob in found):
                 message = f"vectors in {self.path} are missing or differ from their checksums: make the index again"
                 raise CorruptFileError(message)
             stacked = np.frombuffer(b"".join(blob for _, _, blob in found), dtype="<f4").astype(np.float32)
@@ -261,14 +302,18 @@ class DocumentStore:
         return self._read_pairs("notes")
 
     def count_by(self, field: str) -> dict[Any, int]:
-        """How many documents have each value of a metadata field."""
+        """How many documents have each value of a metadata field.
+
+        Raises:
+            InputError: `field` is not a name that a metadata field may be looked up by.
+        """
         query = "SELECT json_extract(metadata, ?), count(*) FROM documents GROUP BY 1 ORDER BY 2 DESC"
-        with self._lock, self._translated():
-            return dict(self._connection.execute(query, [f'$."{field}"']).fetchall())
+        with self._translated(), self._lock:
+            return dict(self._connection.execute(query, [path_of(field)]).fetchall())
 
     def _known(self, ids: Sequence[Id]) -> dict[Id, int]:
         found: dict[Id, int] = {}
-        with self._lock, self._translated():
+        with self._translated(), self._lock:
             for chunk in _chunks(ids, _CHUNK):
                 marks = ",".join("?" * len(chunk))
                 query = f"SELECT id, row FROM documents WHERE id IN ({marks})"  # noqa: S608 (only question marks)
@@ -277,7 +322,7 @@ class DocumentStore:
 
     def _select(self, table: str, columns: str, rows: Iterable[int]) -> list[tuple[Any, ...]]:
         found: list[tuple[Any, ...]] = []
-        with self._lock, self._translated():
+        with self._translated(), self._lock:
             for chunk in _chunks(rows, _CHUNK):
                 marks = ",".join("?" * len(chunk))
                 query = f"SELECT {columns} FROM {table} WHERE row IN ({marks})"  # noqa: S608 (our own names)
@@ -285,9 +330,47 @@ class DocumentStore:
         return found
 
     def _read_pairs(self, table: str) -> dict[str, Any]:
-        with self._lock, self._translated():
-            pairs = self._connection.execute(f"SELECT name, value FROM {table}").fetchall()  # noqa: S608 (our own names)
-        return {name: json.loads(value) for name, value in pairs}
+        query = f"SELECT name, value, checksum FROM {table}"  # noqa: S608 (our own names)
+        with self._translated(), self._lock:
+            pairs = self._connection.execute(query).fetchall()
+        damaged = next((name for name, value, checksum in pairs if _checksum(name, value) != checksum), None)
+        if damaged is not None:
+            message = f"{table} {damaged!r} in {self.path} differ from their checksum: index the sources again"
+            raise CorruptFileError(message)
+        return {name: json.loads(value) for name, value, _ in pairs}
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """What is read inside is of one moment, whatever another process writes meanwhile."""
+        with self._translated(), self._lock:
+            self._connection.execute("BEGIN")
+            try:
+                yield
+            finally:
+                with suppress(sqlite3.Error):
+                    self._connection.execute("ROLLBACK")
+
+    @property
+    def is_forked(self) -> bool:
+        """Whether this is a child of the process that opened the store: the locks and logs are the parent's."""
+        return self._process != os.getpid()
+
+    def check_usable(self) -> None:
+        """Refuse to go on when the store is closed, or in a forked child.
+
+        Raises:
+            ForkedProcessError: This process is not the one that opened the store.
+            EmbedkitError: The store is closed.
+        """
+        if self._closed:
+            message = f"{self.path or 'this index in memory'} is closed: open the index again"
+            raise EmbedkitError(message)
+        if self.is_forked:
+            message = (
+                "this index was opened before the process was forked: open it again in the child, or start "
+                "workers with multiprocessing.get_context('spawn')"
+            )
+            raise ForkedProcessError(message)
 
     # -- inside --------------------------------------------------------------------------------------
 
@@ -301,7 +384,7 @@ class DocumentStore:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        with self._lock, self._translated():
+        with self._translated(), self._lock:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -313,6 +396,7 @@ class DocumentStore:
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
+        self.check_usable()
         try:
             yield
         except sqlite3.Error as error:
@@ -325,16 +409,41 @@ def as_json(value: Any) -> str:
     Raises:
         InputError: Not a mapping with string keys, or a value that JSON cannot hold exactly.
     """
-    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+    if not isinstance(value, Mapping):
         message = f"metadata must map strings to JSON values; received {value!r:.100}"
         raise InputError(message)
     try:
         text = json.dumps(dict(value), allow_nan=False, ensure_ascii=False)
         text.encode()
-    except (TypeError, ValueError) as error:
+        _check_exact(value)
+    except (TypeError, ValueError, RecursionError) as error:
         message = f"metadata must hold JSON values (strings, finite numbers, booleans, None, lists, objects): {error}"
         raise InputError(message) from None
     return text
+
+
+def _check_exact(value: Any) -> None:
+    """Refuse what `json.dumps` takes but changes, and NUL, at which SQLite's JSON functions stop reading."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            if not isinstance(key, str):
+                message = f"the key {key!r:.100} is no string"
+                raise TypeError(message)
+            _check_exact(key)
+            _check_exact(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            _check_exact(inner)
+    elif isinstance(value, str) and "\0" in value:
+        message = f"{value!r:.100} holds a NUL"
+        raise ValueError(message)
+
+
+def _as_pairs(values: Mapping[str, Any]) -> list[tuple[str, str, int]]:
+    """Names, their values as JSON, and checksums."""
+    as_json(values)
+    texts = {name: json.dumps(value) for name, value in values.items()}
+    return [(name, text, _checksum(name, text)) for name, text in texts.items()]
 
 
 def _open(path: Path | None, *, create: bool) -> sqlite3.Connection:
@@ -377,13 +486,11 @@ def _translate(error: sqlite3.Error, path: Path | None) -> EmbedkitError:
         return LockedIndexError(f"{path} is being written by another process: try again when it has finished")
     if code in _REMEDIES:
         return StorageError(f"cannot use {path}: {_REMEDIES[code]}; what was stored before is unchanged")
-    if isinstance(error, sqlite3.ProgrammingError):
-        return EmbedkitError(f"{path} is closed: open the index again")
     return CorruptFileError(f"{path} is damaged or no document store ({error}): restore it or index the sources again")
 
 
-def _checksum(id: Id, metadata: str, document: str | None) -> int:
-    return zlib.crc32("\0".join((repr(id), metadata, repr(document))).encode("utf-8", "surrogatepass"))
+def _checksum(*values: Id | None) -> int:
+    return zlib.crc32(repr(values).encode("utf-8", "surrogatepass"))
 
 
 def _chunks(values: Iterable[Any], size: int) -> Iterator[list[Any]]:

@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 
 from embedkit.errors import InputError
-from embedkit.types import Embeddings
+from embedkit.types import Embeddings, Mask
 
 _REAL = "fiu"
+_SAFE_NORMS = (1e-12, 1e15)
 
 
 def as_embeddings(value: Any, *, dim: int | None = None, what: str = "embeddings") -> Embeddings:
@@ -28,7 +29,7 @@ def as_embeddings(value: Any, *, dim: int | None = None, what: str = "embeddings
         >>> as_embeddings([[1, 2]]).dtype
         dtype('float32')
     """
-    array = _as_array(value, what)
+    array = as_real(value, what)
     if array.ndim != 2:
         message = f"{what} must have shape (n, dim); received shape {array.shape}"
         raise InputError(message)
@@ -42,7 +43,12 @@ def as_embeddings(value: Any, *, dim: int | None = None, what: str = "embeddings
     return floats
 
 
-def _as_array(value: Any, what: str) -> np.ndarray[Any, np.dtype[Any]]:
+def as_real(value: Any, what: str) -> np.ndarray[Any, np.dtype[Any]]:
+    """An array of real numbers, whatever its shape and type.
+
+    Raises:
+        InputError: Not an array, or of something else than real numbers.
+    """
     try:
         array = np.asarray(value)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -78,8 +84,21 @@ def normalize(embeddings: Embeddings) -> Embeddings:
         >>> normalize(np.array([[3.0, 4.0], [0.0, 0.0]], dtype=np.float32)).tolist()
         [[0.6000000238418579, 0.800000011920929], [0.0, 0.0]]
     """
-    norms = np.linalg.norm(embeddings, axis=1, keepdims=True)
-    scaled: Embeddings = embeddings / np.maximum(norms, np.finfo(np.float32).tiny)
+    with np.errstate(over="ignore", under="ignore"):
+        norms = np.linalg.norm(embeddings, axis=1, keepdims=True)
+    # Squares of very small and very large numbers leave float32: such rows are measured again in float64.
+    odd = ~((norms[:, 0] > _SAFE_NORMS[0]) & (norms[:, 0] < _SAFE_NORMS[1]))
+    if odd.any():
+        return _normalize_wide(embeddings, odd)
+    scaled: Embeddings = embeddings / norms
+    return scaled
+
+
+def _normalize_wide(embeddings: Embeddings, odd: Mask) -> Embeddings:
+    scaled = embeddings.copy()
+    scaled[~odd] = normalize(embeddings[~odd])
+    wide = embeddings[odd].astype(np.float64)
+    scaled[odd] = wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), np.finfo(np.float64).tiny)
     return scaled
 
 

@@ -45,14 +45,14 @@ def test_all_three_kinds_are_cut(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("empty.py", "", "is empty"),
-        ("empty.md", "", "is empty"),
-        ("empty.csv", "", "is empty"),
-        ("blank.txt", " \n\t\n", "is empty"),
+        ("empty.py", "", "nothing to index"),
+        ("empty.md", "", "nothing to index"),
+        ("empty.csv", "", "nothing to index"),
+        ("blank.txt", " \n\t\n", "nothing to index"),
         ("binary.py", b"\x7fELF\0\0\1\2", "is binary"),
         ("broken.py", "def (:\n", "line 1"),
         ("undecodable.md", b"good \xff\xfe bad", "is not utf-8 text: byte 0xff at offset 5"),
-        ("undecodable.py", b"x = '\xff'\n", "utf-8"),
+        ("undecodable.py", b"x = '\xff'\n", "encoding"),
         ("cookie.py", b"# -*- coding: nonsense -*-\n", "unknown encoding"),
         ("binary.sqlite", b"not a database at all", "SQLite"),
         ("binary.parquet", b"PAR1 but no more", "arquet"),
@@ -74,8 +74,9 @@ def test_a_large_file_is_a_named_skip_and_is_not_read(tmp_path):
 
 def test_a_long_single_line_below_the_limit_is_cut(tmp_path):
     documents = cut(tmp_path, "line.txt", "word " * 20_000, max_tokens=100)
-    assert len(documents.chunks) == 200
-    assert max(count(chunk.text) for chunk in documents.chunks) == 100
+    sizes = [count(chunk.text) for chunk in documents.chunks]
+    assert sum(sizes) == 20_000
+    assert max(sizes) <= 100
 
 
 def test_a_file_that_vanishes_after_the_walk_is_a_named_skip(tmp_path):

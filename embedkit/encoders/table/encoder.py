@@ -28,11 +28,11 @@ class TableInput(InputModule):
     """
 
     expects: ClassVar[str] = "a table (DataFrame, Table, or dict of columns)"
-    config_keys: ClassVar[list[str]] = ["layout", "header"]
+    config_keys: list[str] = ["layout", "header"]  # noqa: RUF012 (declared so by the base class)
     config_file_name = "table_config.json"
 
     def __init__(self, transformer: Transformer, *, layout: Layout = "columns", header: bool = True) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         if layout not in get_args(Layout):
             message = f"layout must be one of {', '.join(get_args(Layout))}; received {layout!r}"
             raise InputError(message)
@@ -41,7 +41,7 @@ class TableInput(InputModule):
         self.header = header
 
     @property
-    def tokenizer(self) -> Any:  # type: ignore[override]  # sentence-transformers declares an attribute
+    def tokenizer(self) -> Any:  # type: ignore[override]  # the base class declares an attribute
         """The transformer's tokenizer."""
         return self.transformer.tokenizer
 
@@ -91,7 +91,9 @@ class TableInput(InputModule):
         self.save_config(output_path)
 
     @classmethod
-    def load(cls, model_name_or_path: str, subfolder: str = "", **options: Any) -> Self:
+    def load(  # type: ignore[override]  # the options go to the transformer as they are
+        cls, model_name_or_path: str, subfolder: str = "", **options: Any
+    ) -> Self:
         """Read what `save` wrote."""
         config = json.loads(Path(model_name_or_path, subfolder, cls.config_file_name).read_bytes())
         return cls(Transformer.load(model_name_or_path, subfolder=subfolder, **options), **config)
@@ -134,14 +136,18 @@ class TableVectors:
 
     Attributes:
         table: Mean over all its tokens, (dim,).
-        columns: One for each column that was kept, (columns, dim).
-        rows: One for each row that was kept, (rows, dim).
+        columns: One for each name in `column_names`, (columns, dim).
+        rows: One for each number in `row_numbers`, (rows, dim).
+        column_names: The columns that have something to read in the window.
+        row_numbers: The rows that have, counted from 0.
         serialised: The text they were read from, and what was dropped to fit the window.
     """
 
     table: Vector
     columns: Embeddings
     rows: Embeddings
+    column_names: tuple[str, ...]
+    row_numbers: tuple[int, ...]
     serialised: Serialised
 
 
@@ -165,11 +171,16 @@ def read_table(encoder: Encoder, table: Any, *, num_layers: int | None = None) -
     if not isinstance(reader, TableInput):
         message = "read_table needs a table encoder: make one with table_encoder(text_encoder)"
         raise InputError(message)
-    serialised = reader.serialise(as_table(table))
+    read = as_table(table)
+    serialised = reader.serialise(read)
     (readout,) = read_tokens(encoder, [serialised.text], num_layers=num_layers)
+    columns = {name: spans for name, spans in zip(read.columns, serialised.columns, strict=True) if spans}
+    rows = {number: spans for number, spans in zip(serialised.kept_rows, serialised.rows, strict=True) if spans}
     return TableVectors(
         table=readout.embeddings.mean(axis=0),
-        columns=readout.pool(serialised.columns),
-        rows=readout.pool(serialised.rows),
+        columns=readout.pool(list(columns.values())),
+        rows=readout.pool(list(rows.values())),
+        column_names=tuple(columns),
+        row_numbers=tuple(rows),
         serialised=serialised,
     )

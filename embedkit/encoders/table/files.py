@@ -55,7 +55,7 @@ class ReadTable:
 
 
 def read_tables(path: Path, *, max_rows: int | None = None) -> Iterator[ReadTable]:
-    """Read every table of a file.
+    r"""Read every table of a file.
 
     CSV is UTF-8, UTF-16 with a byte order mark, or else Latin-1. Its delimiter is the one of comma, semicolon, tab
     and bar that occurs outside quotes in the first line and as often in the largest share of the following ones; on a
@@ -80,7 +80,7 @@ def read_tables(path: Path, *, max_rows: int | None = None) -> Iterator[ReadTabl
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = Path(folder, "people.csv")
-        ...     _ = path.write_text("name;age\\nAnn;31\\nBob")
+        ...     _ = path.write_text("name;age\nAnn;31\nBob")
         ...     [read] = read_tables(path)
         >>> read.table
         Table(name='people', columns=('name', 'age'), rows=(('Ann', '31'), ('Bob', '')))
@@ -288,7 +288,7 @@ class _Records:
 
     def notes(self) -> Iterator[str]:
         if self._blank:
-            yield f"{counted(self._blank, 'blank line')} left out"
+            yield f"{counted(self._blank, 'blank line')} {'was' if self._blank == 1 else 'were'} left out"
         if self._open_quotes:
             yield f"a quote is never closed and was read as it stands: {_places(self._open_quotes)}"
 
@@ -365,22 +365,38 @@ def _read_sqlite(path: Path, max_rows: int | None) -> Iterator[ReadTable]:
         return
     if not head.startswith(_SQLITE):
         raise InputError(f"{path} must be a SQLite database; it is not one")
+    immutable = _is_immutable(path, head)
+    address = f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if immutable else ''}"
+    notes = _unmerged(path) if immutable else ()
     try:
-        with closing(sqlite3.connect(_address(path, head), uri=True, check_same_thread=False)) as database:
-            yield from _database_tables(path, database, max_rows)
+        with closing(sqlite3.connect(address, uri=True, check_same_thread=False)) as database:
+            yield from _database_tables(path, database, max_rows, notes)
     except sqlite3.Error as error:
         raise InputError(f"{path} must be an intact SQLite database: {error}") from None
 
 
-def _address(path: Path, head: bytes) -> str:
-    # A database in WAL mode makes SQLite create files next to it even for reading, unless it is told that nobody
-    # writes. Where both of these files are there, somebody may.
-    beside = [path.with_name(path.name + suffix) for suffix in ("-wal", "-shm")]
-    immutable = head[18:20] == b"\2\2" and not all(file.exists() for file in beside)
-    return f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if immutable else ''}"
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)
 
 
-def _database_tables(path: Path, database: sqlite3.Connection, max_rows: int | None) -> Iterator[ReadTable]:
+def _is_immutable(path: Path, head: bytes) -> bool:
+    """Whether SQLite is to be told that nobody writes.
+
+    Otherwise it creates files next to a database in WAL mode even for reading. Where both of these files are there,
+    somebody may be writing, and nothing is created.
+    """
+    return head[18:20] == b"\2\2" and not all(_beside(path, suffix).exists() for suffix in ("-wal", "-shm"))
+
+
+def _unmerged(path: Path) -> tuple[str, ...]:
+    log = _beside(path, "-wal")
+    left = log.exists() and log.stat().st_size
+    return (f"changes that stand only in {log.name} were not read",) if left else ()
+
+
+def _database_tables(
+    path: Path, database: sqlite3.Connection, max_rows: int | None, notes: tuple[str, ...]
+) -> Iterator[ReadTable]:
     decode = _Decoder()
     database.text_factory = decode
     database.execute("PRAGMA trusted_schema = OFF")
@@ -388,7 +404,7 @@ def _database_tables(path: Path, database: sqlite3.Connection, max_rows: int | N
     broken = {name: reason for name in names if (reason := _unreadable(database, name))}
     if names and len(broken) == len(names):
         raise InputError(f"{path} must have a table that can be read; {'; '.join(broken.values())}")
-    notes = tuple(f"{name!r} cannot be read: {reason}" for name, reason in broken.items())
+    notes += tuple(f"{name!r} cannot be read: {reason}" for name, reason in broken.items())
     for name in names:
         if name not in broken:
             decode.failed = False

@@ -145,42 +145,36 @@ def rows_of(columns: Iterable[Sequence[Any]]) -> list[tuple[str, ...]]:
 
 
 def name_columns(names: Iterable[Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Names that are unique strings and never blank, and a note for each kind of change.
+    """Names that are unique strings and never blank, and notes on what was changed.
 
-    A name that is mended never takes one that another column already has.
+    A name that is mended never takes one that another column has by itself.
     """
     given = ["" if _plain(name) is None else str(name) for name in names]
-    taken = set(given)
-    tries: Counter[str] = Counter()
-    named: list[str] = []
+    taken, used, tries = set(given), dict[str, None](), Counter[str]()  # a dict keeps the order
     blank: list[str] = []
-    notes: list[str] = []
+    twice: list[str] = []
     for position, name in enumerate(given, 1):
-        wanted = name if name.strip() else f"column {position}"
-        fresh = wanted if name.strip() or wanted not in taken else _unused(wanted, taken, tries)
-        if name.strip() and tries[name]:
-            fresh = _unused(name, taken, tries)
-            notes.append(f"duplicate header {name!r} renamed {fresh!r}")
-        tries[wanted] = max(tries[wanted], 1)
+        is_blank = not name.strip()
+        fresh = f"column {position}" if is_blank else name
+        if fresh in (taken if is_blank else used):
+            fresh = _numbered(fresh, taken, tries)
         taken.add(fresh)
-        named.append(fresh)
-        if not name.strip():
+        used[fresh] = None
+        if is_blank:
             blank.append(repr(fresh))
+        elif fresh != name:
+            twice.append(f"{name!r} renamed {fresh!r}")
+    notes = [f"duplicate header {some(twice)}"] if twice else []
     if blank:
         notes.append(f"{counted(len(blank), 'empty header')} renamed {some(blank)}")
-    return tuple(named), tuple(_few(notes))
+    return tuple(used), tuple(notes)
 
 
-def _unused(name: str, taken: set[str], tries: Counter[str]) -> str:
-    number = max(tries[name], 1) + 1
-    while f"{name} ({number})" in taken:
-        number += 1
-    tries[name] = number
-    return f"{name} ({number})"
-
-
-def _few(notes: list[str], limit: int = 20) -> list[str]:
-    return notes if len(notes) <= limit else [*notes[:limit], f"{len(notes) - limit:,} more headers were renamed"]
+def _numbered(name: str, taken: set[str], tries: Counter[str]) -> str:
+    tries[name] = max(tries[name], 1) + 1
+    while (numbered := f"{name} ({tries[name]})") in taken:
+        tries[name] += 1
+    return numbered
 
 
 def some(items: Sequence[Any], limit: int = 10) -> str:
