@@ -3,14 +3,13 @@
 Heavy imports stand inside the commands, so that `--help` answers at once.
 """
 
-import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
-from embedkit.console import as_dict, print_hits, print_json, print_report, sync_with_bar
+from embedkit.console import as_dict, clean, print_hits, print_json, print_report, sync_with_bar
 from embedkit.errors import EmbedkitError, InputError
 
 if TYPE_CHECKING:
@@ -181,21 +180,13 @@ def demo(
     run(out)
 
 
-def main() -> NoReturn:
+def main() -> None:
     """Run the command line; an `EmbedkitError` becomes one line on stderr and exit code 1."""
     try:
-        app(standalone_mode=True)
+        app()
     except EmbedkitError as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"error: {clean(str(error))}", err=True)
         sys.exit(1)
-    except KeyboardInterrupt:
-        typer.echo("interrupted; what was indexed before is kept", err=True)
-        sys.exit(130)
-    except BrokenPipeError:
-        # The reader of our output has gone (head, less): nothing more to say, and no trace.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
-    sys.exit(0)
 
 
 # -- what the commands share ---------------------------------------------------------------------------

@@ -40,7 +40,11 @@ def sync_with_bar(
             cutting,
             lambda done, total: bar.update(task, completed=done, total=max(total, 1)),
         )
-        report = sync.run(paths, keep_others=keep_others, exclude=exclude)
+        try:
+            report = sync.run(paths, keep_others=keep_others, exclude=exclude)
+        except KeyboardInterrupt:
+            typer.echo("interrupted: what was indexed is kept, and the next run goes on from there", err=True)
+            raise
         retriever.save()
     return report
 

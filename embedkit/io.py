@@ -83,6 +83,8 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
         _fsync_file(temporary)
         temporary.replace(path)
         fsync_folder(path.parent)
+    except StorageError:
+        raise
     except OSError as error:
         raise_storage_error(error, f"cannot write {path}")
     finally:

@@ -6,32 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-WORDS = [
-    "a",
-    "an",
-    "the",
-    "of",
-    "and",
-    "cat",
-    "dog",
-    "bird",
-    "sat",
-    "barks",
-    "sings",
-    "on",
-    "mat",
-    "red",
-    "green",
-    "blue",
-    "one",
-    "two",
-    "three",
-    "def",
-    "return",
-    "if",
-    "not",
-    "true",
-]
+WORDS = (  # noqa: SIM905 (as text it reads better)
+    "a an the of and cat dog bird sat barks sings on mat red green blue one two three def return if not true"
+).split()
 
 
 @pytest.fixture(scope="session")

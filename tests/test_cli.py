@@ -159,7 +159,7 @@ def test_a_reader_that_goes_away_is_no_error(run, tree, tmp_path):
 
 
 def test_an_embedkit_error_reaches_main_as_exit_code_1(monkeypatch, capsys):
-    def fail(**_):
+    def fail():
         raise ModelError("no such model")
 
     monkeypatch.setattr(cli, "app", fail)
@@ -169,12 +169,25 @@ def test_an_embedkit_error_reaches_main_as_exit_code_1(monkeypatch, capsys):
     assert capsys.readouterr().err == "error: no such model\n"
 
 
-def test_an_interruption_exits_with_130(monkeypatch, capsys):
-    def interrupt(**_):
-        raise KeyboardInterrupt
+def test_an_interruption_exits_with_130_and_keeps_what_was_indexed(run, tmp_path, monkeypatch):
+    from embedkit import Retriever
 
-    monkeypatch.setattr(cli, "app", interrupt)
-    with pytest.raises(SystemExit) as stopped:
-        cli.main()
-    assert stopped.value.code == 130
-    assert "kept" in capsys.readouterr().err
+    folder = tmp_path / "tree"
+    folder.mkdir()
+    for number in range(3):
+        (folder / f"{number}.md").write_text(f"the cat sat on mat {number}\n")
+    monkeypatch.setattr("embedkit.corpus.sync._GROUP", 1)
+    add = Retriever.add
+
+    def interrupt_at_the_second(retriever, *arguments, **options):
+        if len(retriever):
+            raise KeyboardInterrupt
+        add(retriever, *arguments, **options)
+
+    monkeypatch.setattr(Retriever, "add", interrupt_at_the_second)
+    done = run("index", folder, "--out", tmp_path / "index")
+    assert done.exit_code == 130
+    assert "what was indexed is kept" in done.stderr
+    monkeypatch.setattr(Retriever, "add", add)
+    report = json.loads(run("index", folder, "--out", tmp_path / "index", "--json").stdout)
+    assert (report["unchanged"], report["added"]) == (1, 2)

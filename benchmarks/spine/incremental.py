@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import embedkit as ek
-from benchmarks.results import Row
 from benchmarks.peer import seconds
+from benchmarks.results import Row
 from embedkit.corpus.sync import Report, Sync
 from embedkit.corpus.tokens import token_counter
 

@@ -9,8 +9,8 @@ import faiss
 import numpy as np
 
 import embedkit as ek
-from benchmarks.results import Row
 from benchmarks.peer import speed_ratios
+from benchmarks.results import Row
 
 DIM = 384
 BATCH = 64

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 import embedkit as ek
-from benchmarks.results import Row
 from benchmarks.peer import seconds
+from benchmarks.results import Row
 
 RUNS = 7
 

@@ -10,8 +10,8 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 import embedkit as ek
 from benchmarks.data import stsb
-from benchmarks.results import Row
 from benchmarks.peer import default_folder
+from benchmarks.results import Row
 
 PUBLISHED = 82.03
 RESAMPLES = 1000

@@ -8,8 +8,8 @@ from sentence_transformers import SentenceTransformer
 
 import embedkit as ek
 from benchmarks.data import stsb
-from benchmarks.results import Row
 from benchmarks.peer import default_folder, seconds, speed_ratios
+from benchmarks.results import Row
 
 BATCH_SIZES = (16, 32, 64, 128, 256)
 RUNS = 7

@@ -69,21 +69,35 @@ def _with_shorter_stack(module: M, path: list[str], num_layers: int) -> M:
 
 
 def _find_layers(model: nn.Module) -> tuple[list[str], nn.ModuleList]:
-    depths = {config.num_hidden_layers for config in _configs(model)}
+    backbones = _backbones(model)
+    if len(backbones) > 1:
+        raise _no_single_stack("several")
     stacks = [
-        (name.split("."), module)
-        for name, module in model.named_modules()
-        if isinstance(module, nn.ModuleList) and len(module) in depths
+        ([*path, *name.split(".")], module)
+        for path, backbone in backbones
+        for name, module in backbone.named_modules()
+        if isinstance(module, nn.ModuleList) and len(module) == _depth_of(backbone)
     ]
     shallowest = min((len(path) for path, _ in stacks), default=0)
     stacks = [stack for stack in stacks if len(stack[0]) == shallowest]
     if len(stacks) != 1:
-        found = "none" if not stacks else "several"
-        message = f"num_layers needs an encoder with one stack of transformer layers; this one has {found}"
-        raise InputError(message)
+        raise _no_single_stack("several" if stacks else "none")
     return stacks[0]
 
 
-def _configs(model: nn.Module) -> list[Any]:
-    configs = [module.__dict__.get("config") for module in model.modules()]
-    return [config for config in configs if hasattr(config, "num_hidden_layers")]
+def _backbones(model: nn.Module) -> list[tuple[list[str], nn.Module]]:
+    """The modules that are configured by a number of layers, without those inside one of them, and the way there."""
+    found: list[tuple[list[str], nn.Module]] = []
+    for name, module in model.named_modules():
+        path = name.split(".") if name else []
+        if _depth_of(module) is not None and not any(path[: len(outer)] == outer for outer, _ in found):
+            found.append((path, module))
+    return found
+
+
+def _depth_of(module: nn.Module) -> int | None:
+    return getattr(module.__dict__.get("config"), "num_hidden_layers", None)
+
+
+def _no_single_stack(found: str) -> InputError:
+    return InputError(f"num_layers needs an encoder with one stack of transformer layers; this one has {found}")

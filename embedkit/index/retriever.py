@@ -263,6 +263,7 @@ class Retriever:
         if folder is None or (self.folder is not None and Path(folder).resolve() == self.folder.resolve()):
             self._save_here()
             return
+        self._store.check_usable()
         target = Path(folder)
         if target.exists() and (not target.is_dir() or any(target.iterdir())):
             message = f"folder must be new or empty; {target} is not"
@@ -337,19 +338,11 @@ class Retriever:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise_storage_error(error, f"cannot make an index in {folder}")
-        if (folder / STORE).exists():
-            message = f"{folder} holds an index already: open it with Retriever.load"
-            raise InputError(message)
         self._acquire(folder)
         try:
-            # What a killed creation left, or the log of a store that was deleted: a new store must not replay it.
-            for leftover in [*folder.glob(f"{STORE}-*"), *folder.glob(f".{STORE}.*")]:
-                leftover.unlink()
+            _clear(folder)
             write_atomic(folder / STORE, self._write_empty_store)
             return DocumentStore(folder / STORE)
-        except OSError as error:
-            self._release()
-            raise_storage_error(error, f"cannot make an index in {folder}")
         except BaseException:
             self._release()
             raise
@@ -508,6 +501,15 @@ class Retriever:
         if self._file_lock is not None:
             self._file_lock.release()
             self._file_lock = None
+
+
+def _clear(folder: Path) -> None:
+    """Remove what a killed creation left, and the log of a store that was deleted: a new one must not replay it."""
+    if (folder / STORE).exists():
+        message = f"{folder} holds an index already: open it with Retriever.load"
+        raise InputError(message)
+    for leftover in [*folder.glob(f"{STORE}-*"), *folder.glob(f".{STORE}.*")]:
+        leftover.unlink(missing_ok=True)
 
 
 def _as_list(value: Any, what: str) -> list[Any]:

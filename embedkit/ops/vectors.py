@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float32
 
 from embedkit.errors import InputError
 from embedkit.types import Embeddings, Mask
@@ -102,7 +103,7 @@ def _normalize_wide(embeddings: Embeddings, odd: Mask) -> Embeddings:
     return scaled
 
 
-def truncate(embeddings: Embeddings, dim: int) -> Embeddings:
+def truncate(embeddings: Float32[np.ndarray, "n full"], dim: int) -> Float32[np.ndarray, "n dim"]:
     """Keep the first `dim` dimensions (a Matryoshka prefix); lengths are not restored.
 
     Args:

@@ -1,0 +1,312 @@
+"""What every encoder does, whatever is inside it. A new kind of encoder joins with one line in MEMBERS."""
+
+import copy
+import itertools
+import threading
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Normalize
+
+import embedkit as ek
+from embedkit.errors import InputError
+
+TOLERANCE = 2e-6  # float32 rounding of one sum taken in another order; vectors have lengths near 1 to 5
+
+TEXTS = [
+    "a cat sat on the mat",
+    "the dog barks",
+    "",
+    "a cat",
+    "def return if not true",
+    "the bird sings and the dog barks and the cat sat on the mat " * 3,
+    "naïve café, 東京 42",
+    "one two three",
+    "red green blue",
+    "  blanks at both ends  ",
+]
+LONG = "the bird sings and the dog barks " * 40
+
+
+class Member(NamedTuple):
+    make: Callable[[pytest.FixtureRequest], Any]
+    inputs: list[Any] = TEXTS
+    long: Any = LONG
+
+
+def tiny(kind, **options):
+    return Member(lambda request: request.getfixturevalue("make_encoder")(kind, **options))
+
+
+MEMBERS = {
+    "all-MiniLM-L6-v2": Member(lambda request: request.getfixturevalue("default_encoder")),
+    "bert": tiny("bert"),
+    "modernbert": tiny("modernbert"),
+    "llama": tiny("llama", unit=False),
+    "distilbert": tiny("distilbert", unit=False),
+}
+
+
+@pytest.fixture(params=MEMBERS)
+def member(request):
+    return MEMBERS[request.param]
+
+
+@pytest.fixture
+def encoder(member, request):
+    return member.make(request)
+
+
+@pytest.fixture
+def inputs(member):
+    return member.inputs
+
+
+@pytest.fixture
+def texts(inputs):
+    if not isinstance(inputs[0], str):
+        pytest.skip("reads no text")
+    return inputs
+
+
+def assert_close(actual, expected):
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=TOLERANCE)
+
+
+def lengths_of(vectors):
+    return np.linalg.norm(vectors, axis=-1)
+
+
+# -- form ----------------------------------------------------------------------------------------------
+
+
+def test_a_batch_gives_contiguous_float32_rows(encoder, inputs):
+    vectors = encoder.encode(inputs)
+    assert type(vectors) is np.ndarray
+    assert vectors.dtype == np.float32
+    assert vectors.flags.c_contiguous
+    assert vectors.shape == (len(inputs), encoder.get_embedding_dimension())
+    assert np.isfinite(vectors).all()
+
+
+def test_one_input_gives_one_vector(encoder, inputs):
+    vector = encoder.encode(inputs[0])
+    assert vector.shape == (encoder.get_embedding_dimension(),)
+    assert vector.dtype == np.float32
+    assert vector.flags.c_contiguous
+    np.testing.assert_array_equal(vector, encoder.encode([inputs[0]])[0])
+
+
+@pytest.mark.parametrize("nothing", [[], (), np.array([], dtype=str), pd.Series([], dtype=object), iter(())])
+def test_no_input_gives_no_rows(encoder, nothing):
+    vectors = encoder.encode(nothing)
+    assert vectors.shape == (0, encoder.get_embedding_dimension())
+    assert vectors.dtype == np.float32
+
+
+def test_no_input_gives_no_rows_at_every_depth_and_width(encoder):
+    assert encoder.encode([], num_layers=1).shape == (0, encoder.get_embedding_dimension())
+    assert encoder.encode([], truncate_dim=7).shape == (0, 7)
+    assert encoder.encode([], normalize_embeddings=True).shape == (0, encoder.get_embedding_dimension())
+
+
+def test_different_inputs_give_different_vectors(encoder, inputs):
+    vectors = encoder.encode(inputs)
+    for first, second in itertools.combinations(vectors, 2):
+        assert np.abs(first - second).max() > 1e-3
+
+
+# -- the same input, the same vector --------------------------------------------------------------------
+
+
+def test_input_order_is_kept(encoder, inputs):
+    order = np.random.default_rng(0).permutation(len(inputs))
+    assert_close(encoder.encode([inputs[i] for i in order]), encoder.encode(inputs)[order])
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 32])
+def test_batch_size_does_not_change_vectors(encoder, inputs, batch_size):
+    alone = np.stack([encoder.encode(value) for value in inputs])
+    assert_close(encoder.encode(inputs, batch_size=batch_size), alone)
+
+
+def test_padding_does_not_change_vectors(encoder, member):
+    short = member.inputs[3]
+    beside_a_long_one = encoder.encode([short, member.long], batch_size=1000)[0]
+    assert_close(beside_a_long_one, encoder.encode(short))
+
+
+def test_duplicates_get_equal_vectors(encoder, inputs):
+    vectors = encoder.encode([*inputs, *inputs, inputs[0]])
+    np.testing.assert_array_equal(vectors[: len(inputs)], vectors[len(inputs) : -1])
+    np.testing.assert_array_equal(vectors[-1], vectors[0])
+
+
+def test_encoding_twice_is_bit_equal(encoder, inputs):
+    np.testing.assert_array_equal(encoder.encode(inputs), encoder.encode(inputs))
+
+
+def test_eight_threads_get_bit_equal_results(encoder, inputs):
+    expected = encoder.encode(inputs)
+    results, barrier = [None] * 8, threading.Barrier(8)
+
+    def work(number):
+        barrier.wait()
+        results[number] = encoder.encode(inputs)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    for result in results:
+        np.testing.assert_array_equal(result, expected)
+
+
+def test_the_training_flag_does_not_change_vectors(encoder, inputs):
+    expected = encoder.encode(inputs)
+    encoder.train()
+    np.testing.assert_array_equal(encoder.encode(inputs), expected)
+
+
+def test_vectors_are_those_of_sentence_transformers(encoder, texts):
+    theirs = SentenceTransformer(modules=list(encoder), device="cpu")
+    assert_close(encoder.encode(texts), theirs.encode(texts))
+
+
+# -- width ---------------------------------------------------------------------------------------------
+
+
+def test_truncation_keeps_a_prefix(encoder, inputs):
+    full, short = encoder.encode(inputs), encoder.encode(inputs, truncate_dim=8)
+    assert short.shape == (len(inputs), 8)
+    assert short.flags.c_contiguous
+    prefix = full[:, :8]
+    if isinstance(encoder[-1], Normalize):
+        assert_close(lengths_of(short), 1)
+        prefix = prefix / lengths_of(prefix)[:, None]
+    assert_close(short, prefix)
+
+
+def test_truncation_comes_before_normalisation(encoder, inputs):
+    assert_close(lengths_of(encoder.encode(inputs, truncate_dim=5, normalize_embeddings=True)), 1)
+    assert_close(lengths_of(encoder.encode(inputs, normalize_embeddings=True)), 1)
+
+
+def test_the_full_width_changes_nothing(encoder, inputs):
+    assert_close(encoder.encode(inputs, truncate_dim=encoder.get_embedding_dimension()), encoder.encode(inputs))
+
+
+@pytest.mark.parametrize("dim", [0, -1, 100_000, "8", 2.5])
+def test_a_width_out_of_range_is_refused(encoder, inputs, dim):
+    with pytest.raises(InputError, match="truncate_dim"):
+        encoder.encode(inputs[:2], truncate_dim=dim)
+
+
+# -- depth ---------------------------------------------------------------------------------------------
+
+
+def test_every_depth_gives_its_own_vectors(encoder, inputs):
+    depth = encoder.get_num_layers()
+    by_layer = [encoder.encode(inputs[:3], num_layers=layer) for layer in range(1, depth + 1)]
+    np.testing.assert_array_equal(by_layer[-1], encoder.encode(inputs[:3]))
+    for shallow, deep in itertools.pairwise(by_layer):
+        assert shallow.shape == deep.shape
+        assert np.abs(shallow - deep).max() > 1e-3
+
+
+@pytest.mark.parametrize("num_layers", [0, -1, 99, "2", 2.5])
+def test_a_depth_out_of_range_is_refused(encoder, inputs, num_layers):
+    with pytest.raises(InputError, match="num_layers"):
+        encoder.encode(inputs[:1], num_layers=num_layers)
+    with pytest.raises(InputError, match="num_layers"):
+        encoder.encode([], num_layers=num_layers)
+
+
+@pytest.mark.parametrize("batch_size", [0, -1, "8", 2.5, None])
+def test_a_batch_size_that_is_no_positive_integer_is_refused(encoder, inputs, batch_size):
+    with pytest.raises(InputError, match="batch_size"):
+        encoder.encode(inputs[:1], batch_size=batch_size)
+    with pytest.raises(InputError, match="batch_size"):
+        encoder.encode([], batch_size=batch_size)
+
+
+def test_integers_of_numpy_count_as_integers(encoder, inputs):
+    found = encoder.encode(inputs[:2], batch_size=np.int64(4), num_layers=np.int64(1), truncate_dim=np.int64(4))
+    assert_close(found, encoder.encode(inputs[:2], batch_size=4, num_layers=1, truncate_dim=4))
+
+
+# -- containers of text --------------------------------------------------------------------------------
+
+CONTAINERS = {
+    "tuple": tuple,
+    "generator": iter,
+    "numpy str": np.array,
+    "numpy object": lambda texts: np.array(texts, dtype=object),
+    "list of numpy str": lambda texts: [np.str_(text) for text in texts],
+    "series": pd.Series,
+    "series with another index": lambda texts: pd.Series(texts, index=range(len(texts), 0, -1)),
+    "dictionary values": lambda texts: dict(enumerate(texts)).values(),
+}
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_a_batch_may_come_in_any_container(encoder, texts, container):
+    np.testing.assert_array_equal(encoder.encode(CONTAINERS[container](texts)), encoder.encode(texts))
+
+
+# -- prompts -------------------------------------------------------------------------------------------
+
+
+def test_queries_and_documents_get_their_prompts(encoder, texts):
+    encoder = copy.deepcopy(encoder)
+    encoder.prompts = {"query": "the cat and ", "document": "the dog and "}
+    assert_close(encoder.encode_query(texts), encoder.encode(["the cat and " + text for text in texts]))
+    assert_close(encoder.encode_document(texts), encoder.encode(["the dog and " + text for text in texts]))
+    assert_close(encoder.encode(texts, prompt_name="query"), encoder.encode_query(texts))
+    assert_close(encoder.encode(texts, prompt="the dog and "), encoder.encode_document(texts))
+    assert_close(
+        encoder.encode_query(iter(texts), num_layers=1, truncate_dim=4),
+        encoder.encode_query(texts, num_layers=1, truncate_dim=4),
+    )
+    assert np.abs(encoder.encode_query(texts) - encoder.encode_document(texts)).max() > 1e-3
+
+
+def test_prompts_are_those_of_sentence_transformers(encoder, texts):
+    prompts = {"query": "the cat and ", "document": "the dog and "}
+    theirs = SentenceTransformer(modules=list(encoder), device="cpu", prompts=prompts)
+    encoder = copy.deepcopy(encoder)
+    encoder.prompts = prompts
+    assert_close(encoder.encode_query(texts), theirs.encode_query(texts))
+    assert_close(encoder.encode_document(texts), theirs.encode_document(texts))
+
+
+# -- copies --------------------------------------------------------------------------------------------
+
+
+def test_a_saved_encoder_reloads_bit_equal(encoder, inputs, tmp_path):
+    encoder.save(tmp_path / "model")
+    reloaded = ek.load(tmp_path / "model", device="cpu")
+    np.testing.assert_array_equal(reloaded.encode(inputs), encoder.encode(inputs))
+    assert reloaded.fingerprint == encoder.fingerprint
+
+
+def test_a_saved_encoder_opens_in_sentence_transformers(encoder, texts, tmp_path):
+    encoder.save(tmp_path / "model")
+    theirs = SentenceTransformer(str(tmp_path / "model"), device="cpu")
+    assert_close(theirs.encode(texts), encoder.encode(texts))
+
+
+def test_a_copy_has_the_same_fingerprint_until_a_weight_changes(encoder, inputs):
+    twin = copy.deepcopy(encoder)
+    assert twin.fingerprint == encoder.fingerprint
+    np.testing.assert_array_equal(twin.encode(inputs), encoder.encode(inputs))
+    weight = next(parameter for parameter in twin.parameters() if parameter.ndim == 2)
+    with torch.no_grad():
+        weight[0, 0] += 1e-3
+    assert twin.fingerprint != encoder.fingerprint
