@@ -114,6 +114,8 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
     """
     try:
         folder = folder.resolve()  # a link stays a link: what it points to is replaced
+        if folder.exists() and not folder.is_dir():
+            raise FileExistsError(errno.EEXIST, "a file is in its place")
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".tmp", dir=folder.parent))
     except OSError as error:
@@ -147,7 +149,7 @@ def _fsync_tree(folder: Path) -> None:
 
 
 def _swap(temporary: Path, folder: Path) -> None:
-    """Rename `temporary` to `folder`; a folder that is in the way is moved aside, then removed."""
+    """Rename `temporary` to `folder`; of a folder that is in the way, only what was written here is removed."""
     temporary.chmod(0o755)
     if not folder.exists():
         temporary.rename(folder)
@@ -159,8 +161,19 @@ def _swap(temporary: Path, folder: Path) -> None:
         except OSError:
             aside.rename(folder)
             raise
+        _bring_back_foreign(aside, folder)
         shutil.rmtree(aside, ignore_errors=True)
     fsync_folder(folder.parent)
+
+
+def _bring_back_foreign(aside: Path, folder: Path) -> None:
+    """Move what somebody else kept in the former folder, such as a trainer's checkpoints, into the new one."""
+    own = {CHECKSUMS}
+    with suppress(EmbedkitError):
+        own |= {Path(name).parts[0] for name in _read_json(aside / CHECKSUMS)["files"]}
+    for path in aside.iterdir():
+        if path.name not in own and not (folder / path.name).exists():
+            path.rename(folder / path.name)
 
 
 def _record(path: Path) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import hashlib
 import os
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, final
 
@@ -19,14 +19,20 @@ from embedkit.encoders.batching import WINDOW, token_budget_batches
 from embedkit.encoders.cache import VectorCache
 from embedkit.encoders.depth import at_depth, num_layers_of
 from embedkit.encoders.fingerprint import fingerprint, weights_version
-from embedkit.encoders.inputs import PreparedInputs, Reader, reader_for
-from embedkit.errors import EmbedkitError, ForkedProcessError, InputError, ModelError
+from embedkit.encoders.forks import refuse_fork
+from embedkit.encoders.inputs import PreparedInputs, Reader, described, reader_for, text_problem
+from embedkit.errors import EmbedkitError, InputError, ModelError
 from embedkit.io import replacing_folder, seal_folder
 from embedkit.ops.vectors import normalize, truncate
 from embedkit.types import Embeddings
 
-_PLAIN = {"output_value": "sentence_embedding", "precision": "float32"}
-_BATCH_TYPES = (list, tuple)
+_PLAIN = {
+    "output_value": ("sentence_embedding",),
+    "precision": (None, "float32"),
+    "pool": (None,),
+    "chunk_size": (None,),
+}
+"""Values of sentence-transformers' options with which `encode` does the work itself."""
 
 
 @final
@@ -63,7 +69,6 @@ class Encoder(SentenceTransformer):
         self.cache = cache
         self.forward_lock = threading.Lock()
         self._fingerprint: tuple[tuple[Any, ...], str] | None = None
-        self._used_in: int | None = None
 
     # -- encoding ------------------------------------------------------------------------------------
 
@@ -112,30 +117,32 @@ class Encoder(SentenceTransformer):
             >>> encoder.encode([]).shape
             (0, 384)
         """
+        refuse_fork()
         as_tensor, task = options.pop("convert_to_tensor", False), options.pop("task", None)
         as_list = not options.pop("convert_to_numpy", True) and not as_tensor
+        text = self._checked_prompt(prompt, prompt_name)
+        batch_size = _as_integer("batch_size", batch_size)
+        dim = self.truncate_dim if truncate_dim is None else _as_integer("truncate_dim", truncate_dim)
+        depth = None if num_layers is None else _as_integer("num_layers", num_layers)
         if self._is_for_sentence_transformers(options):
+            if depth is not None:
+                message = f"num_layers goes with float32 vectors only; it came with {', '.join(options)}"
+                raise InputError(message)
             return super().encode(
                 inputs,
-                prompt_name=prompt_name,
-                prompt=prompt,
+                prompt=text,
                 batch_size=batch_size,
                 show_progress_bar=show_progress_bar,
-                truncate_dim=truncate_dim,
+                truncate_dim=dim,
                 normalize_embeddings=normalize_embeddings,
                 convert_to_tensor=as_tensor,
                 convert_to_numpy=not (as_tensor or as_list),
                 **({"task": task} if task else {}),
                 **options,
             )
-        if not isinstance(batch_size, int) or batch_size < 1:
-            message = f"batch_size must be a positive integer; received {batch_size!r}"
-            raise InputError(message)
-        text = self._resolve_prompt(prompt, prompt_name)
         reader = reader_for(self, text)
         rows, is_single = self._as_rows(inputs, reader)
-        dim = truncate_dim if truncate_dim is not None else self.truncate_dim
-        work = _Work(reader, text, task, batch_size, num_layers, show_progress_bar)
+        work = _Work(reader, text, task, batch_size, depth, show_progress_bar)
         vectors = self._finish(self._encode_distinct(rows, work), dim, normalize_embeddings)
         result = vectors[0] if is_single else vectors
         if as_tensor:
@@ -170,9 +177,15 @@ class Encoder(SentenceTransformer):
         return self._fingerprint[1]
 
     def _is_for_sentence_transformers(self, options: dict[str, Any]) -> bool:
-        """Whether an option asks for something other than float32 vectors from this process."""
-        wanted = {name: value for name, value in options.items() if value is not None}
-        return any(_PLAIN.get(name) != value for name, value in wanted.items())
+        """Whether an option asks for something other than float32 vectors from this process and device."""
+        plain = {**_PLAIN, "device": (None, self.device, str(self.device))}
+        return any(value not in plain.get(name, ()) for name, value in options.items())
+
+    def _checked_prompt(self, prompt: str | None, prompt_name: str | None) -> str | None:
+        if prompt is not None and (problem := text_problem(prompt)):
+            message = f"prompt must be text (str); {problem}"
+            raise InputError(message)
+        return self._resolve_prompt(prompt, prompt_name)
 
     def _as_rows(self, inputs: Any, reader: Reader) -> tuple[list[Any], bool]:
         if reader.is_single(inputs):
@@ -180,10 +193,8 @@ class Encoder(SentenceTransformer):
         else:
             rows, is_single = _list_of(inputs, reader.expects), False
         for position, value in enumerate(rows):
-            if not reader.accepts(value):
-                message = (
-                    f"inputs[{position}] must be {reader.expects}; received {type(value).__name__} {_shortened(value)}"
-                )
+            if problem := reader.problem(value):
+                message = f"inputs[{position}] must be {reader.expects}; {problem}"
                 raise InputError(message)
         return rows, is_single
 
@@ -252,7 +263,6 @@ class Encoder(SentenceTransformer):
         return hashes
 
     def _compute(self, model: Self, rows: list[Any], work: "_Work", bar: "tqdm[Any]") -> Embeddings:
-        self._refuse_fork()
         vectors: Embeddings | None = None
         with self.forward_lock:
             prepared = work.reader.prepare(rows, work.prompt, work.task)
@@ -295,16 +305,6 @@ class Encoder(SentenceTransformer):
             message = "the encoder's last module does not say how many dimensions it gives"
             raise ModelError(message)
         return int(dim)
-
-    def _refuse_fork(self) -> None:
-        if self._used_in is None:
-            self._used_in = os.getpid()
-        elif self._used_in != os.getpid() and self.device.type == "cpu":
-            message = (
-                "this encoder was used before the process was forked, and torch would hang in the child: "
-                "start workers with multiprocessing.get_context('spawn')"
-            )
-            raise ForkedProcessError(message)
 
     # -- saving --------------------------------------------------------------------------------------
 
@@ -371,22 +371,20 @@ class _Work:
 
 
 def _list_of(inputs: Any, expects: str) -> list[Any]:
-    if isinstance(inputs, _BATCH_TYPES):
-        return list(inputs)
-    to_list: Callable[[], Any] | None = getattr(inputs, "tolist", None)
-    if to_list is not None:
-        values = to_list()
-        if isinstance(values, list):
-            return values
-    if hasattr(inputs, "__iter__") and not isinstance(inputs, str | bytes | dict):
-        return list(inputs)
-    message = f"inputs must be {expects} or a batch of it; received {type(inputs).__name__} {_shortened(inputs)}"
+    """A batch as a list: sequences, arrays and series of one axis, iterators."""
+    is_iterable = hasattr(inputs, "__iter__") and not isinstance(inputs, str | bytes | Mapping)
+    if is_iterable and getattr(inputs, "ndim", 1) == 1:
+        return list(inputs.tolist() if isinstance(inputs, np.ndarray) else inputs)
+    message = f"inputs must be {expects} or a batch of it; received {described(inputs)}"
     raise InputError(message)
 
 
-def _shortened(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+def _as_integer(name: str, value: Any) -> int:
+    """`value` as a plain integer of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        message = f"{name} must be a positive integer; received {value!r}"
+        raise InputError(message)
+    return int(value)
 
 
 def _progress(total: int, show: bool | None) -> "tqdm[Any]":

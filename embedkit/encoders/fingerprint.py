@@ -7,8 +7,21 @@ from typing import Any
 import torch
 from sentence_transformers.base.modules import Router
 from torch import nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 _VOLATILE = {"transformers_version", "_name_or_path", "name_or_path", "architectures", "dtype", "torch_dtype"}
+
+
+_optimizer_steps = 0
+
+
+def _count_step(*_: Any) -> None:
+    global _optimizer_steps  # noqa: PLW0603 (all optimizers of the process share one count)
+    _optimizer_steps += 1
+
+
+# A fused optimizer writes weights without raising their version.
+register_optimizer_step_post_hook(_count_step)
 
 
 def fingerprint(encoder: nn.Module) -> str:
@@ -32,7 +45,7 @@ def weights_version(encoder: nn.Module) -> tuple[Any, ...]:
     """A cheap value that changes whenever a weight is written in place, replaced or converted, or a setting is."""
     settings = [(name, _settings(part), _tokenizer_version(part)) for name, part in _parts(encoder)]
     weights = [(tensor.data_ptr(), tensor._version) for tensor in encoder.state_dict(keep_vars=True).values()]
-    return _canonical(settings), *weights
+    return _optimizer_steps, _canonical(settings), *weights
 
 
 def _bytes_of(tensor: torch.Tensor) -> Any:

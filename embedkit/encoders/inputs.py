@@ -16,8 +16,6 @@ from sentence_transformers.base.modules import InputModule as STInputModule
 from sentence_transformers.base.modules import Transformer
 from torch import Tensor
 
-from embedkit.errors import InputError
-
 Features = dict[str, Any]
 
 
@@ -43,8 +41,8 @@ class Reader(Protocol):
         """Whether `inputs` is one input rather than a batch."""
         ...
 
-    def accepts(self, value: Any) -> bool:
-        """Whether `value` is one input of this modality."""
+    def problem(self, value: Any) -> str | None:
+        """Why `value` is not one input of this modality; None when it is."""
         ...
 
     def key(self, value: Any) -> bytes | None:
@@ -76,7 +74,7 @@ class TokenizedInputs:
 
     def batch(self, rows: Sequence[int]) -> Features:
         """Pad the inputs at `rows` to the longest of them."""
-        width = max(int(self.lengths[row]) for row in rows)
+        width = max(1, *(int(self.lengths[row]) for row in rows))  # a text may have no token at all
         features: Features = {name: self._pad(name, rows, width) for name in self.columns}
         features["modality"] = "text"
         return features
@@ -91,15 +89,8 @@ class TokenizedInputs:
 
 
 def tokenize(transformer: Transformer, texts: list[str]) -> TokenizedInputs:
-    """Tokenise `texts` once, truncated to the model's window and unpadded.
-
-    Raises:
-        InputError: A text holds characters that have no UTF-8 form (lone surrogates).
-    """
+    """Tokenise `texts` once, truncated to the model's window and unpadded."""
     tokenizer: Any = transformer.tokenizer
-    for position, text in enumerate(texts):
-        if not text.isascii():
-            _check_unicode(text, position)
     encoded = tokenizer(texts, padding=False, truncation="longest_first", return_attention_mask=True)
     padding = {
         "input_ids": tokenizer.pad_token_id or 0,
@@ -110,21 +101,10 @@ def tokenize(transformer: Transformer, texts: list[str]) -> TokenizedInputs:
     return TokenizedInputs(columns, padding, left=tokenizer.padding_side == "left")
 
 
-def _check_unicode(text: str, position: int) -> None:
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        message = (
-            f"inputs[{position}] must be text that UTF-8 can write; it holds the lone surrogate "
-            f"{text[error.start]!a} at character {error.start}: decode the bytes with errors='replace'"
-        )
-        raise InputError(message) from None
-
-
 class InputModule(STInputModule):
     """First module of an encoder whose inputs sentence-transformers does not know.
 
-    A subclass says what one input is (`expects`, `is_single`, `accepts`, `key`) and how inputs become
+    A subclass says what one input is (`expects`, `is_single`, `problem`, `key`) and how inputs become
     tensors (`prepare`); it is its own reader.
     """
 
@@ -135,8 +115,8 @@ class InputModule(STInputModule):
         """Whether `inputs` is one input rather than a batch."""
 
     @abstractmethod
-    def accepts(self, value: Any) -> bool:
-        """Whether `value` is one input of this modality."""
+    def problem(self, value: Any) -> str | None:
+        """Why `value` is not one input of this modality; None when it is."""
 
     @abstractmethod
     def key(self, value: Any) -> bytes | None:
@@ -160,16 +140,16 @@ class TextReader:
         self._transformer = transformer
 
     def is_single(self, inputs: Any) -> bool:
-        """Whether `inputs` is one input rather than a batch."""
+        """A string is one input."""
         return isinstance(inputs, str)
 
-    def accepts(self, value: Any) -> bool:
-        """Whether `value` is one input."""
-        return isinstance(value, str)
+    def problem(self, value: Any) -> str | None:
+        """Whatever is not a string, or cannot be written as UTF-8."""
+        return text_problem(value)
 
     def key(self, value: Any) -> bytes | None:
         """The text itself."""
-        return str(value).encode("utf-8", "surrogatepass")
+        return str(value).encode()
 
     def prepare(self, inputs: list[Any], prompt: str | None, task: str | None) -> PreparedInputs:
         """Tokenise."""
@@ -182,25 +162,49 @@ class PreprocessReader:
 
     def __init__(self, encoder: Any) -> None:
         self._encoder = encoder
-        self.expects = " or ".join(str(modality) for modality in encoder.modalities)
+        self._is_text = list(encoder.modalities) == ["text"]
+        modalities = " or ".join(str(modality) for modality in encoder.modalities)
+        self.expects = TextReader.expects if self._is_text else modalities
 
     def is_single(self, inputs: Any) -> bool:
-        """Whether `inputs` is one input rather than a batch."""
-        return bool(self._encoder.is_singular_input(inputs))
+        """A string is one input where only text is read; elsewhere sentence-transformers' rule holds."""
+        return isinstance(inputs, str) if self._is_text else bool(self._encoder.is_singular_input(inputs))
 
-    def accepts(self, value: Any) -> bool:
-        """Whether `value` is one input."""
-        if isinstance(value, str):
-            return bool(self._encoder.supports("text"))
-        return value is not None and not isinstance(value, float | bytes)
+    def problem(self, value: Any) -> str | None:
+        """What no modality is made of; the rest is judged by the first module."""
+        if isinstance(value, str) or self._is_text:
+            return text_problem(value)
+        return f"received {described(value)}" if value is None or isinstance(value, float | bytes) else None
 
     def key(self, value: Any) -> bytes | None:
         """The text itself; None for what is not text."""
-        return value.encode("utf-8", "surrogatepass") if isinstance(value, str) else None
+        return value.encode() if isinstance(value, str) else None
 
     def prepare(self, inputs: list[Any], prompt: str | None, task: str | None) -> PreparedInputs:
         """Measure; tensors are made batch by batch."""
         return _UnreadInputs(self._encoder, inputs, prompt, task)
+
+
+def text_problem(value: Any) -> str | None:
+    """Why `value` is not text that a tokenizer reads; None when it is."""
+    if not isinstance(value, str):
+        return f"received {described(value)}"
+    if value.isascii():
+        return None
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        return (
+            f"it holds the lone surrogate {value[error.start]!a} at character {error.start}, which UTF-8 cannot write: "
+            "decode the bytes with errors='replace'"
+        )
+    return None
+
+
+def described(value: Any) -> str:
+    """Type and beginning of a value, for messages."""
+    text = repr(value)
+    return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"
 
 
 class _UnreadInputs:

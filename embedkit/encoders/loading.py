@@ -1,25 +1,16 @@
 """Opening models: the bundled default, a folder, or a name on the hub. No code of a model is ever run."""
 
-import importlib
 import importlib.util
-import json
 import os
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import huggingface_hub
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-from sentence_transformers.base.modules import Transformer
-from sentence_transformers.sentence_transformer.modules import Pooling
-from torch import nn
-from transformers.utils import logging as hf_logging
 
 from embedkit.encoders.cache import VectorCache
 from embedkit.encoders.encoder import Encoder
-from embedkit.errors import CorruptFileError, ModelError
+from embedkit.encoders.model_folder import read_modules, read_options
+from embedkit.errors import CorruptFileError, InputError, ModelError
 from embedkit.io import sha256_of, verify_folder
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
@@ -34,7 +25,6 @@ _DEFAULT_CHECKSUMS = {
     "sentence_bert_config.json": "fc1993fde0a95c24ec6c022539d41cf6e2f7c9721e5415d6fb6897472a9cd4b7",
     "1_Pooling/config.json": "4be450dde3b0273bb9787637cfbd28fe04a7ba6ab9d36ac48e92b11e350ffc23",
 }
-_TRUSTED = ("embedkit.", "sentence_transformers.")
 _HUB_FILES = ["*.json", "*.txt", "*.model", "*.safetensors", "*.jinja"]
 _HUB_LEFT_OUT = ["onnx/*", "openvino/*", "*.onnx"]
 
@@ -59,6 +49,7 @@ def load(
         The encoder, in evaluation mode.
 
     Raises:
+        InputError: `source` is neither text nor a path.
         ModelError: There is no such model, its files are damaged, it needs code of its own, or its
             weights are not safetensors.
 
@@ -67,19 +58,15 @@ def load(
         (2, 384)
     """
     folder = _find_folder(source, revision)
-    modules = _load_modules(folder)
-    config = _read_json(folder / "config_sentence_transformers.json", default={})
-    options = {
-        name: config[name]
-        for name in ("prompts", "default_prompt_name", "similarity_fn_name", "truncate_dim")
-        if config.get(name) is not None
-    }
-    return Encoder(modules, device=device, cache=cache, **options).eval()
+    return Encoder(read_modules(folder), device=device, cache=cache, **read_options(folder)).eval()
 
 
 def _find_folder(source: str | os.PathLike[str] | None, revision: str | None) -> Path:
     if source is None:
         return _verified_default()
+    if not isinstance(source, str | os.PathLike):
+        message = f"load takes a folder or the name of a hub model; received {type(source).__name__} {source!r:.60}"
+        raise InputError(message)
     folder = Path(source)
     if folder.is_dir():
         try:
@@ -140,93 +127,3 @@ def _download(name: str, revision: str | None) -> Path:
         )
         raise ModelError(message) from error
     return Path(folder)
-
-
-def _load_modules(folder: Path) -> list[Any]:
-    entries = _read_json(folder / "modules.json", default=None)
-    if entries is None:
-        return _default_modules(folder)
-    return [_load_module(folder, entry) for entry in entries]
-
-
-def _default_modules(folder: Path) -> list[Any]:
-    """A plain transformers checkpoint: mean pooling over its last layer, as sentence-transformers does."""
-    if not (folder / "config.json").is_file():
-        message = f"{folder} holds no model: neither modules.json nor config.json is there"
-        raise ModelError(message)
-    warnings.warn(
-        f"{folder} is a plain transformer: its tokens are averaged, which nobody trained it for",
-        UserWarning,
-        stacklevel=4,
-    )
-    transformer = _load_class(Transformer, folder, "")
-    return [transformer, Pooling(transformer.get_embedding_dimension(), "mean")]
-
-
-def _load_module(folder: Path, entry: dict[str, Any]) -> Any:
-    subfolder = entry["path"]
-    if Path(subfolder).is_absolute() or ".." in Path(subfolder).parts:
-        message = f"modules.json names the path {subfolder!r}, which leaves the model's folder"
-        raise ModelError(message)
-    return _load_class(_trusted_class(entry["type"]), folder, subfolder)
-
-
-def _trusted_class(reference: str) -> Any:
-    """The class a folder names, if it is one of ours or of sentence-transformers."""
-    module, _, name = reference.rpartition(".")
-    if not reference.startswith(_TRUSTED):
-        message = f"the model needs the class {reference!r}; only embedkit's and sentence-transformers' own are loaded"
-        raise ModelError(message)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # old folders name classes where they used to live
-            found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError):
-        message = f"the model needs the class {reference!r}, which this version does not have: update embedkit"
-        raise ModelError(message) from None
-    if not (isinstance(found, type) and issubclass(found, nn.Module) and hasattr(found, "load")):
-        message = f"the model names {reference!r} as a module, and it is none"
-        raise ModelError(message)
-    return found
-
-
-def _load_class(module_class: Any, folder: Path, subfolder: str) -> Any:
-    options: dict[str, Any] = {"local_files_only": True, "model_kwargs": {"use_safetensors": True}}
-    router = _read_json(folder / subfolder / "router_config.json", default=None)
-    if router is not None:
-        references = set(router["types"].values())
-        options["module_classes"] = {reference: _trusted_class(reference) for reference in references}
-    elif any((folder / subfolder).glob("pytorch_model*.bin")) and not any((folder / subfolder).glob("*.safetensors")):
-        message = (
-            f"the weights in {folder / subfolder} are pickled (pytorch_model.bin); embedkit reads safetensors only"
-        )
-        raise ModelError(message)
-    try:
-        with _without_bars():
-            return module_class.load(str(folder), subfolder=subfolder, **options)
-    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        message = f"cannot load {module_class.__name__} from {folder / subfolder}: {reason}"
-        raise ModelError(message) from error
-
-
-@contextmanager
-def _without_bars() -> Iterator[None]:
-    """Reading weights from disk takes a moment; transformers would draw a bar for it, even into a pipe."""
-    were_shown = hf_logging.is_progress_bar_enabled()
-    hf_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        if were_shown:
-            hf_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
-
-
-def _read_json(path: Path, default: Any) -> Any:
-    if not path.is_file():
-        return default
-    try:
-        return json.loads(path.read_bytes())
-    except ValueError as error:
-        message = f"{path} is not JSON: {error}"
-        raise ModelError(message) from None

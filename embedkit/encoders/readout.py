@@ -15,7 +15,8 @@ from sentence_transformers.base.modules import Transformer
 from embedkit.encoders.batching import token_budget_batches
 from embedkit.encoders.depth import at_depth
 from embedkit.encoders.encoder import Encoder
-from embedkit.encoders.inputs import TokenizedInputs, tokenize
+from embedkit.encoders.forks import refuse_fork
+from embedkit.encoders.inputs import TokenizedInputs, text_problem, tokenize
 from embedkit.errors import InputError
 from embedkit.types import Embeddings
 
@@ -52,7 +53,7 @@ class TokenReadout:
             target[:] = self.embeddings[self._tokens_in(span)].mean(axis=0)
         return pooled
 
-    def _tokens_in(self, span: Span | Sequence[Span]) -> Any:
+    def _tokens_in(self, span: Any) -> Any:
         try:
             first, last = np.array(span, dtype=np.int64).reshape(-1, 2).T
         except (TypeError, ValueError):
@@ -67,7 +68,7 @@ class TokenReadout:
 
 
 def read_tokens(
-    encoder: Encoder, texts: Sequence[str], *, num_layers: int | None = None, batch_size: int = 32
+    encoder: Encoder, texts: Iterable[str], *, num_layers: int | None = None, batch_size: int = 32
 ) -> list[TokenReadout]:
     """Hidden states of each text after layer `num_layers`: the very states that `encode` pools.
 
@@ -89,6 +90,7 @@ def read_tokens(
         >>> readout.offsets.tolist(), readout.pool([(0, 3)]).shape
         ([[0, 3], [4, 9]], (1, 384))
     """
+    refuse_fork()
     view = at_depth(encoder, num_layers)
     transformer = text_transformer(view)
     texts = _checked(texts)
@@ -108,14 +110,14 @@ def read_tokens(
     return [readout for readout in readouts if readout is not None]
 
 
-def _checked(texts: Sequence[str]) -> list[str]:
+def _checked(texts: Any) -> list[str]:
     if isinstance(texts, str) or not isinstance(texts, Iterable):
         message = f"texts must be a list of str; received {type(texts).__name__}"
         raise InputError(message)
     read = list(texts)
     for position, text in enumerate(read):
-        if not isinstance(text, str):
-            message = f"texts[{position}] must be str; received {type(text).__name__}"
+        if problem := text_problem(text):
+            message = f"texts[{position}] must be str; {problem}"
             raise InputError(message)
     return read
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NoReturn, TypeAlias
 
 from embedkit.errors import InputError
-from embedkit.index.ids import is_unicode
+from embedkit.index.ids import is_unicode, shown
 
 Where: TypeAlias = Mapping[str, Any]
 Sql: TypeAlias = tuple[str, list[Any]]
@@ -40,7 +40,7 @@ def compile_where(where: Where) -> Sql:
     """
     if not isinstance(where, Mapping) or len(where) > _MOST_FIELDS:
         message = (
-            f"where must map at most {_MOST_FIELDS} fields to conditions ({{'kind': 'code'}}); received {where!r:.200}"
+            f"where must map at most {_MOST_FIELDS} fields to conditions ({{'kind': 'code'}}); received {shown(where)}"
         )
         raise InputError(message)
     conditions = [
@@ -55,7 +55,7 @@ def _operators(field: Any, condition: Any) -> list[tuple[str, Any]]:
     if not isinstance(condition, Mapping):
         return [("in" if isinstance(condition, list | tuple | set | frozenset) else "eq", condition)]
     if not condition or not set(condition) <= set(_OPERATORS):
-        message = f"where[{field!r}] must use the operators {', '.join(_OPERATORS)}; received {dict(condition)!r}"
+        message = f"where[{field!r}] must use the operators {', '.join(_OPERATORS)}; received {shown(dict(condition))}"
         raise InputError(message)
     return list(condition.items())
 
@@ -85,7 +85,7 @@ def path_of(field: Any) -> str:
     if not isinstance(field, str) or not is_unicode(field) or not field or min(field) < " " or set(field) & {'"', "\\"}:
         message = (
             "fields of where must be non-empty strings without quotes, backslashes and control characters; "
-            f"received {field!r:.100}"
+            f"received {shown(field)}"
         )
         raise InputError(message)
     return f'$."{field}"'
@@ -130,5 +130,5 @@ def _is_text(value: str) -> bool:
 
 def _refuse(field: Any, operator: str, value: Any) -> NoReturn:
     wanted = {"exists": "True or False", "in": "a list of values"}.get(operator, "a string or a finite number")
-    message = f"where[{field!r}] {operator} must be {wanted}; received {value!r:.200}"
+    message = f"where[{field!r}] {operator} must be {wanted}; received {shown(value)}"
     raise InputError(message)

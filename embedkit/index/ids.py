@@ -28,7 +28,7 @@ def as_ids(ids: Iterable[object], *, count: int | None = None) -> list[Id]:
         ['a', 2]
     """
     if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
-        message = f"ids must be a list of strings or integers; received {type(ids).__name__} {ids!r}"
+        message = f"ids must be a list of strings or integers; received {type(ids).__name__} {shown(ids)}"
         raise InputError(message)
     if count is not None and isinstance(ids, set | frozenset):
         message = f"ids must be in the order of the rows; received a {type(ids).__name__}, which has none"
@@ -49,8 +49,16 @@ def _as_id(value: object, position: int) -> Id:
         return str.__str__(value)
     if isinstance(value, numbers.Integral) and not isinstance(value, bool) and abs(int(value)) <= _LARGEST:
         return int(value)
-    message = f"ids[{position}] must be a non-empty string or an integer of 64 bits; received {value!r:.100}"
+    message = f"ids[{position}] must be a non-empty string or an integer of 64 bits; received {shown(value)}"
     raise InputError(message)
+
+
+def shown(value: object) -> str:
+    """A value as a message quotes it: the beginning, where it is long."""
+    try:
+        return f"{value!r:.100}"
+    except ValueError:
+        return "an integer of thousands of digits"
 
 
 def is_unicode(value: str) -> bool:

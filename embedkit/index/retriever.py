@@ -342,6 +342,7 @@ class Retriever:
         try:
             _clear(folder)
             write_atomic(folder / STORE, self._write_empty_store)
+            self._unsaved = (folder / MANIFEST).exists()  # of an index whose documents are gone
             return DocumentStore(folder / STORE)
         except BaseException:
             self._release()

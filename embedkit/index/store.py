@@ -21,7 +21,7 @@ from embedkit.errors import (
     StorageError,
 )
 from embedkit.index.filters import Where, compile_where, path_of
-from embedkit.index.ids import as_ids
+from embedkit.index.ids import as_ids, shown
 from embedkit.types import Embeddings, Id, Positions
 
 # Ids keep their type: the column has no affinity, so 1 and "1" are two ids. AUTOINCREMENT never gives a
@@ -77,8 +77,12 @@ class DocumentStore:
         self._lock = threading.RLock()
         self._process = os.getpid()
         self._closed = False
+        self._frozen: tuple[int, ...] | None = None
         with self._translated():
-            self._connection = _open_read_only(path) if read_only and path else _open(path, create=create)
+            if read_only and path is not None:
+                self._connection, self._frozen = _open_read_only(path)
+            else:
+                self._connection = _open(path, create=create)
             if create:
                 self._create()
             self._connection.execute("SELECT count(*) FROM settings").fetchone()
@@ -188,8 +192,17 @@ class DocumentStore:
     def changed_elsewhere(self) -> bool:
         """Whether another process has written since the last call."""
         with self._translated(), self._lock:
+            if self._frozen is not None and self.path is not None:
+                return self._reopen(self.path)
             before, self._version = self._version, self._pragma("data_version")
             return before != self._version
+
+    def _reopen(self, path: Path) -> bool:
+        """Open a store anew that was taken for immutable, when it has changed after all."""
+        if changed := self._frozen != _look_of(path):
+            self._connection.close()
+            self._connection, self._frozen = _open_read_only(path)
+        return changed
 
     def compact(self) -> None:
         """Give back the space of deleted documents, when it is worth rewriting the file."""
@@ -218,7 +231,7 @@ class DocumentStore:
             self._connection.execute(
                 "INSERT INTO documents VALUES (?, ?, ?, ?, ?)", (row, id, text, checksum, document)
             )
-            self._connection.execute("INSERT INTO vectors VALUES (?, ?, ?)", (row, zlib.crc32(blob, row), blob))
+            self._connection.execute("INSERT INTO vectors VALUES (?, ?, ?)", (row, _vector_checksum(row, blob), blob))
         return list(rows)
 
     def _delete(self, ids: Sequence[Id]) -> list[int]:
@@ -287,7 +300,8 @@ class DocumentStore:
         """
         for chunk in _chunks(rows, 20 * _CHUNK):
             found = self._select("vectors", "row, checksum, vector", chunk)
-            if len(found) != len(chunk) or any(zlib.crc32(blob, row) != checksum for row, checksum, blob in found):
+            intact = all(_vector_checksum(row, blob) == checksum for row, checksum, blob in found)
+            if len(found) != len(chunk) or not intact:
                 message = f"vectors in {self.path} are missing or differ from their checksums: make the index again"
                 raise CorruptFileError(message)
             stacked = np.frombuffer(b"".join(blob for _, _, blob in found), dtype="<f4").astype(np.float32)
@@ -399,7 +413,7 @@ class DocumentStore:
         self.check_usable()
         try:
             yield
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # sqlite3 decodes what it quotes from a damaged file
             raise _translate(error, self.path) from error
 
 
@@ -410,7 +424,7 @@ def as_json(value: Any) -> str:
         InputError: Not a mapping with string keys, or a value that JSON cannot hold exactly.
     """
     if not isinstance(value, Mapping):
-        message = f"metadata must map strings to JSON values; received {value!r:.100}"
+        message = f"metadata must map strings to JSON values; received {shown(value)}"
         raise InputError(message)
     try:
         text = json.dumps(dict(value), allow_nan=False, ensure_ascii=False)
@@ -458,14 +472,24 @@ def _open(path: Path | None, *, create: bool) -> sqlite3.Connection:
     return connection
 
 
-def _open_read_only(path: Path) -> sqlite3.Connection:
-    """Plain read-only first; `immutable` where a read-only disk leaves no place for the shared memory file."""
+def _open_read_only(path: Path) -> tuple[sqlite3.Connection, tuple[int, ...] | None]:
+    """Plain read-only first; `immutable` where a read-only disk leaves no place for the shared memory file.
+
+    SQLite does not look for changes of what is immutable: its looks are given too, to be compared later.
+    """
     try:
-        return _connect_read_only(path, "mode=ro")
+        return _connect_read_only(path, "mode=ro"), None
     except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CANTOPEN or not path.is_file() or _has_log(path):
+        refused = error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+        if not refused or not path.is_file() or _has_log(path):
             raise
-        return _connect_read_only(path, "mode=ro&immutable=1")
+        looks = _look_of(path)
+        return _connect_read_only(path, "mode=ro&immutable=1"), looks
+
+
+def _look_of(path: Path) -> tuple[int, ...]:
+    stat = path.stat()
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns, _has_log(path)
 
 
 def _connect_read_only(path: Path, query: str) -> sqlite3.Connection:
@@ -480,7 +504,7 @@ def _has_log(path: Path) -> bool:
     return log.exists() and log.stat().st_size > 0
 
 
-def _translate(error: sqlite3.Error, path: Path | None) -> EmbedkitError:
+def _translate(error: sqlite3.Error | UnicodeDecodeError, path: Path | None) -> EmbedkitError:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return LockedIndexError(f"{path} is being written by another process: try again when it has finished")
@@ -491,6 +515,10 @@ def _translate(error: sqlite3.Error, path: Path | None) -> EmbedkitError:
 
 def _checksum(*values: Id | None) -> int:
     return zlib.crc32(repr(values).encode("utf-8", "surrogatepass"))
+
+
+def _vector_checksum(row: int, blob: Any) -> int:
+    return zlib.crc32(blob, row) if isinstance(blob, bytes) else -1  # which no checksum is
 
 
 def _chunks(values: Iterable[Any], size: int) -> Iterator[list[Any]]:

@@ -206,6 +206,7 @@ def test_no_field_changes_the_sql(field):
         math.nan,
         2**63,
         10**400,
+        {"eq": 10**10_000},
         "\ud800",
         "a\0b",
         ["\ud800"],
@@ -214,7 +215,6 @@ def test_no_field_changes_the_sql(field):
         np.int64(1),
         object(),
     ],
-    ids=repr,
 )
 def test_what_cannot_be_compared_is_refused_and_its_field_named(condition):
     with pytest.raises(InputError, match=r"where\['a'\]"):
@@ -231,6 +231,6 @@ def test_what_is_no_mapping_of_a_sensible_size_is_refused(where):
 
 def test_as_many_conditions_as_are_allowed_do_run():
     where = {f"f{i}": {"eq": "x", "ne": "y", "in": ["x"], "exists": True, "gte": "x", "lte": "x"} for i in range(100)}
-    store = stored([{field: "x" for field in where}, {}])
+    store = stored([dict.fromkeys(where, "x"), {}])
 
     assert found(store, where) == [0]

@@ -30,8 +30,8 @@ def test_nothing_is_copied_that_is_right_already():
 @pytest.mark.parametrize(
     "layout",
     [
-        lambda array: np.asfortranarray(array),
-        lambda array: array[::-1, ::-1][::-1, ::-1],
+        np.asfortranarray,
+        lambda array: array[::-1, ::-1].copy()[::-1, ::-1],
         lambda array: np.repeat(array, 2, axis=1)[:, ::2],
         lambda array: np.broadcast_to(array, array.shape),
         lambda array: array.tolist(),
@@ -62,7 +62,7 @@ def test_a_memory_map_is_read(tmp_path):
         (np.zeros((2, 3, 4)), "shape"),
         (np.float32(1), "shape"),
         ([], "shape"),
-        (np.zeros((2, 0)), "at least one dimension"),
+        (np.zeros((2, 0)), "4 dimensions; received 0"),
         (np.zeros((2, 5)), "4 dimensions; received 5"),
         ([[1, 2, 3, 4], [1]], "array of numbers"),
         (np.array([["a", "b", "c", "d"]]), "real numbers"),
@@ -159,3 +159,8 @@ def test_truncating_keeps_the_first_dimensions_contiguous():
 def test_truncating_to_a_width_that_is_not_there_is_refused(dim):
     with pytest.raises(InputError, match=f"between 1 and 4; received {dim}"):
         truncate(np.ones((2, 4), dtype=np.float32), dim)
+
+
+def test_a_width_of_zero_is_refused_also_where_any_width_would_do():
+    with pytest.raises(InputError, match="at least one dimension"):
+        as_embeddings(np.zeros((2, 0)))

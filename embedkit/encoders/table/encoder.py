@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, Self, TypeAlias, get_args
 from sentence_transformers.base.modules import Transformer
 
 from embedkit.encoders.encoder import Encoder
-from embedkit.encoders.inputs import Features, InputModule, PreparedInputs, tokenize
+from embedkit.encoders.inputs import Features, InputModule, PreparedInputs, described, tokenize
 from embedkit.encoders.readout import read_tokens, text_transformer
 from embedkit.encoders.table.serialise import Serialised, column_wise, row_wise
 from embedkit.encoders.table.table import Table, as_table
@@ -54,13 +54,15 @@ class TableInput(InputModule):
         """A frame, a `Table` or a dict of columns is one table; a list is a batch of them."""
         return not isinstance(inputs, list | tuple)
 
-    def accepts(self, value: Any) -> bool:
-        """Whether `value` can be read as a table."""
+    def problem(self, value: Any) -> str | None:
+        """Why `value` cannot be read as a table."""
+        if isinstance(value, list | tuple):
+            return f"received {described(value)}"
         try:
             as_table(value)
-        except InputError:
-            return False
-        return not isinstance(value, list | tuple)
+        except InputError as error:
+            return str(error)
+        return None
 
     def key(self, value: Any) -> bytes | None:
         """Name, columns and cells."""
