@@ -295,16 +295,14 @@ class Encoder(SentenceTransformer):
         return np.concatenate(parts)
 
     def _full_dim(self) -> int:
-        """Width of the vectors before truncation."""
-        kept, self.truncate_dim = self.truncate_dim, None
-        try:
-            dim = self.get_embedding_dimension()
-        finally:
-            self.truncate_dim = kept
-        if dim is None:
-            message = "the encoder's last module does not say how many dimensions it gives"
-            raise ModelError(message)
-        return int(dim)
+        """Width of the vectors before truncation: what the last module that knows it says."""
+        for module in reversed(list(self.children())):
+            say: Any = getattr(module, "get_embedding_dimension", None)
+            dim = say() if callable(say) else None
+            if dim is not None:
+                return int(dim)
+        message = "no module of the encoder says how many dimensions it gives"
+        raise ModelError(message)
 
     # -- saving --------------------------------------------------------------------------------------
 

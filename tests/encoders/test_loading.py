@@ -2,6 +2,7 @@
 
 import errno
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ import threading
 import time
 import warnings
 from contextlib import suppress
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from safetensors.torch import save as save_tensors
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Dense, Router
 from sentence_transformers.sentence_transformer.modules import Pooling
+from transformers.utils import logging as hf_logging
 
 import embedkit as ek
 from embedkit import Encoder
@@ -395,7 +398,11 @@ def rewrite_weights(folder, change):
     return folder
 
 
-def test_missing_weights_are_refused_and_not_drawn_at_random(theirs):
+@pytest.mark.parametrize("verbosity", [logging.WARNING, logging.ERROR, logging.CRITICAL])
+def test_missing_weights_are_refused_and_not_drawn_at_random(theirs, verbosity, request):
+    request.addfinalizer(partial(hf_logging.set_verbosity, hf_logging.get_verbosity()))
+    hf_logging.set_verbosity(verbosity)  # transformers only logs what is missing
+
     def remove_one(tensors):
         del tensors["encoder.layer.1.output.dense.weight"]
 
