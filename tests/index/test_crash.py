@@ -1,11 +1,11 @@
 """kill -9 at random moments, a disk that is really full, and folders that may not be written."""
 
 import json
-import os
 import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import warnings
 from pathlib import Path
@@ -314,15 +314,16 @@ while True:
 """
 
 
-def let_others_in(folder):
-    for path in (folder, *folder.parents):
-        if path.stat().st_uid == os.getuid() and path.stat().st_mode & 0o055 != 0o055:
-            path.chmod(path.stat().st_mode | 0o055)
+@pytest.fixture
+def open_place():
+    """A folder that other users reach; those of tmp_path are closed to them."""
+    with tempfile.TemporaryDirectory() as place:
+        Path(place).chmod(0o755)
+        yield Path(place)
 
 
 def frozen(folder, script):
     """What a child without rights prints while nothing in the folder may be written, and nothing is."""
-    let_others_in(folder)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     for path in folder.iterdir():
         path.chmod(0o444)
@@ -337,8 +338,8 @@ def frozen(folder, script):
     return {word: rest if len(rest) > 1 else rest[0] for word, *rest in lines}
 
 
-def test_a_read_only_folder_is_read_and_says_that_it_cannot_be_written(hashing_encoder, tmp_path):
-    folder = tmp_path / "index"
+def test_a_read_only_folder_is_read_and_says_that_it_cannot_be_written(hashing_encoder, open_place):
+    folder = open_place / "index"
     with Retriever(hashing_encoder, folder=folder) as retriever:
         retriever.add(["a", "b"], ["river", "stone"])
     said = frozen(folder, WITHOUT_RIGHTS + READ_ONLY)
@@ -353,8 +354,8 @@ def test_a_read_only_folder_is_read_and_says_that_it_cannot_be_written(hashing_e
     Retriever.load(folder, hashing_encoder).close()
 
 
-def test_a_read_only_folder_whose_writer_was_killed_is_read_or_clearly_refused(hashing_encoder, tmp_path):
-    folder = tmp_path / "index"
+def test_a_read_only_folder_whose_writer_was_killed_is_read_or_clearly_refused(hashing_encoder, open_place):
+    folder = open_place / "index"
     child(KILLED_AT_ONCE, folder).wait(60)
     said = frozen(folder, WITHOUT_RIGHTS + READ_AFTER_KILL)["search"]
 
@@ -362,11 +363,10 @@ def test_a_read_only_folder_whose_writer_was_killed_is_read_or_clearly_refused(h
     assert check_survivors(folder, hashing_encoder, [{"a": "river"}])
 
 
-def test_a_reader_without_rights_sees_what_a_later_writer_adds(hashing_encoder, tmp_path):
-    folder = tmp_path / "index"
+def test_a_reader_without_rights_sees_what_a_later_writer_adds(hashing_encoder, open_place):
+    folder = open_place / "index"
     with Retriever(hashing_encoder, folder=folder) as retriever:
         retriever.add(["a"], ["river"])
-    let_others_in(folder)
     reader = child(WITHOUT_RIGHTS + READ_ON_REQUEST, folder, stdin=subprocess.PIPE)
     assert json.loads(reader.stdout.readline()) == ["a"]
     with Retriever.load(folder, hashing_encoder) as writer:

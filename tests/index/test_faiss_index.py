@@ -624,6 +624,22 @@ def test_threads_that_add_to_an_empty_index_agree_on_the_width():
     assert {id % 2 for id in index.ids} == {index.dim - 2}
 
 
+@pytest.mark.parametrize("call", ["add", "search"])
+def test_a_width_that_another_thread_decides_meanwhile_holds(call, monkeypatch):
+    index = FaissIndex()
+    real = index._prepared
+
+    def overtaken(array, what):
+        monkeypatch.undo()
+        index.add(["first"], np.ones((1, 3)))
+        return real(array, what)
+
+    monkeypatch.setattr(index, "_prepared", overtaken)
+    with pytest.raises(InputError, match="3 dimensions; received 5"):
+        index.add(["second"], np.ones((1, 5))) if call == "add" else index.search(np.ones(5))
+    assert index.ids == ["first"]
+
+
 def in_child(work, seconds=20):
     """Fork, run `work` in the child, and give its exit status; a child that hangs is killed."""
     child = os.fork()

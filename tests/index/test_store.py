@@ -421,6 +421,43 @@ def test_a_changed_setting_or_note_is_told(path, table):
         getattr(store, table)()
 
 
+def test_a_damaged_order_of_ids_is_told_before_an_id_is_taken_for_another(tmp_path):
+    path = tmp_path / "d.sqlite"
+    with closing(DocumentStore(path, create=True)) as store:
+        put(store, ["unique-name-a", "unique-name-b"], text="text")
+    whole = path.read_bytes()
+    places = [place for place in range(len(whole)) if whole.startswith(b"unique-name-a", place)]
+    assert len(places) == 2  # in the table, and in the order that ids are looked up by
+    for place in places:
+        path.write_bytes(whole[: place + 12] + b"c" + whole[place + 13 :])
+        with closing(DocumentStore(path)) as store, pytest.raises(CorruptFileError, match=r"d\.sqlite is damaged"):
+            store.verify()
+
+
+def test_a_change_is_on_the_disk_before_it_is_acknowledged(path):
+    with closing(DocumentStore(path)) as store:
+        assert store._connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert store._pragma("synchronous") == 2  # FULL: the log is synced at every commit
+
+
+def test_a_setting_whose_name_is_gone_is_told(path):
+    with closing(DocumentStore(path)) as store:
+        real, store._connection = store._connection, Forgetful()
+        with pytest.raises(CorruptFileError, match="differ from their checksum"):
+            store.settings()
+        store._connection = real
+
+
+class Forgetful:
+    """A connection to a file whose record headers say NULL."""
+
+    def execute(self, *_):
+        return self
+
+    def fetchall(self):
+        return [(None, None, None)]
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_forked_child_cannot_touch_the_store_of_its_parent(path):

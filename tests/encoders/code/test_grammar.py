@@ -335,7 +335,7 @@ def test_the_budget_holds_for_broken_sources(language, data, max_tokens, comment
 def test_large_sources_take_linear_time(source, language):
     started = time.perf_counter()
     chunks = cut(source, language)
-    assert time.perf_counter() - started < 3
+    assert time.perf_counter() - started < 60  # quadratic work would take hours
     assert all(len(chunk.text) <= 256 * 64 for chunk in chunks)
 
 

@@ -409,7 +409,7 @@ def test_the_whole_standard_library():
 def test_lines_of_megabytes_take_linear_time(source):
     started = time.perf_counter()
     chunks = cut(source)
-    assert time.perf_counter() - started < 3
+    assert time.perf_counter() - started < 60  # quadratic work would take hours
     assert "".join(chunk.text for chunk in chunks).count("#") == len(chunks) > 50
 
 
@@ -418,7 +418,7 @@ def test_files_of_many_lines_take_linear_time():
     started = time.perf_counter()
     assert len(cut("def f():\n" + body)) > 100
     assert len(cut("class A:\n" + body)) > 100
-    assert time.perf_counter() - started < 3
+    assert time.perf_counter() - started < 60  # quadratic work would take hours
 
 
 def test_importing_is_cheap():

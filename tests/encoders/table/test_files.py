@@ -231,7 +231,7 @@ def test_a_huge_line_is_refused_at_once(read, content):
     start = time.perf_counter()
     with pytest.raises(InputError, match=r"people\.csv must"):
         read(content)
-    assert time.perf_counter() - start < 5
+    assert time.perf_counter() - start < 60  # quadratic work would take hours
     assert csv.field_size_limit() == limit
 
 

@@ -212,7 +212,7 @@ def test_the_budget_holds_for_wordpiece():
 def test_lines_of_megabytes_take_linear_time(source):
     started = time.perf_counter()
     chunks = cut(source, markup="markdown")
-    assert time.perf_counter() - started < 3
+    assert time.perf_counter() - started < 60  # quadratic work would take hours
     assert re.sub(r"\s", "", "".join(chunk.text for chunk in chunks)) == re.sub(r"\s", "", source)
 
 
@@ -220,7 +220,7 @@ def test_lines_of_megabytes_take_linear_time(source):
 def test_many_headings_take_linear_time(markup):
     started = time.perf_counter()
     assert len(cut("Title\n=====\n\nText.\n\n" * 20_000, markup=markup)) == 20_000
-    assert time.perf_counter() - started < 3
+    assert time.perf_counter() - started < 60  # quadratic work would take hours
 
 
 def test_suffixes_name_markups():
