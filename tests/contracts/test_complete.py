@@ -1,0 +1,35 @@
+"""No member of a shelf escapes its conformance suite."""
+
+import ast
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[2] / "embedkit"
+CONTRACTS = Path(__file__).parent
+
+
+def definitions(path):
+    return [node for node in ast.parse(path.read_text(encoding="utf-8")).body if hasattr(node, "name")]
+
+
+def test_every_function_that_makes_an_encoder_is_in_the_suite():
+    makers = {
+        node.name
+        for path in (PACKAGE / "encoders").glob("*/*.py")
+        for node in definitions(path)
+        if isinstance(node, ast.FunctionDef) and node.returns and ast.unparse(node.returns).strip("'\"") == "Encoder"
+    }
+    suite = (CONTRACTS / "test_encoder.py").read_text(encoding="utf-8")
+    assert "table_encoder" in makers
+    assert {name for name in makers if f"{name}(" not in suite} == set()
+
+
+def test_every_index_is_in_the_suite():
+    indexes = {
+        node.name
+        for path in (PACKAGE / "index").glob("*_index.py")
+        for node in definitions(path)
+        if isinstance(node, ast.ClassDef) and node.name.endswith("Index")
+    }
+    suite = (CONTRACTS / "test_index.py").read_text(encoding="utf-8")
+    assert "FaissIndex" in indexes
+    assert {name for name in indexes if f"{name}(" not in suite} == set()
