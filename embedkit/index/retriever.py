@@ -271,7 +271,7 @@ class Retriever:
         self._catch_up()
         with self._lock.shared(), replacing_folder(target) as temporary:
             self._store.copy_to(temporary / STORE)
-            self.index.save(temporary, info=self._settings())
+            self.index.save(temporary, info=self._store.settings())
 
     def _save_here(self) -> None:
         if self.folder is None:
@@ -282,7 +282,7 @@ class Retriever:
         with self._lock.shared():
             self._store.compact()
             if self._unsaved or not (self.folder / MANIFEST).exists():
-                self.index.save(self.folder, info=self._settings())
+                self.index.save(self.folder, info=self._store.settings())
                 self._unsaved = False
 
     @classmethod

@@ -380,7 +380,6 @@ PAIRS = {"first": TEXTS[:4] * 3, "second": TEXTS[1:] * 3}
 GRADED = {**PAIRS, "score": [0.1, 0.7, 0.3, 0.9] * 3}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("loss", "columns"), [(CoSENTLoss, GRADED), (MultipleNegativesRankingLoss, PAIRS)])
 def test_training_changes_the_vectors(make_encoder, tmp_path, loss, columns):
     encoder = make_encoder()
@@ -390,7 +389,6 @@ def test_training_changes_the_vectors(make_encoder, tmp_path, loss, columns):
     assert encoder.fingerprint != version
 
 
-@pytest.mark.slow
 def test_checkpoints_are_written_and_the_best_is_loaded(make_encoder, tmp_path):
     encoder = make_encoder()
     trainer = train(
@@ -412,7 +410,6 @@ def test_checkpoints_are_written_and_the_best_is_loaded(make_encoder, tmp_path):
     assert isinstance(last[-1], Normalize)
 
 
-@pytest.mark.slow
 def test_the_final_model_leaves_the_checkpoints_beside_it_alone(make_encoder, tmp_path):
     encoder = make_encoder()
     trainer = train(encoder, tmp_path / "run", CoSENTLoss, GRADED, save_strategy="steps", save_steps=3)
@@ -421,7 +418,6 @@ def test_the_final_model_leaves_the_checkpoints_beside_it_alone(make_encoder, tm
     np.testing.assert_array_equal(ek.load(tmp_path / "run", device="cpu").encode(TEXTS), encoder.encode(TEXTS))
 
 
-@pytest.mark.slow
 def test_a_run_goes_on_from_a_checkpoint(make_encoder, tmp_path):
     options = {"save_strategy": "steps", "save_steps": 1}
     straight = make_encoder()

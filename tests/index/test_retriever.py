@@ -567,6 +567,24 @@ def test_a_damaged_index_gives_way_to_the_one_before_and_catches_up(folder, enco
         has_all(again)
 
 
+def test_a_damaged_index_is_mended_also_when_the_one_before_lacks_nothing(folder, encoder, tmp_path):
+    with Retriever.load(folder, encoder) as retriever:
+        retriever.add(["x"], ["zebra"])
+        retriever.save()
+        retriever.remove(["x"])
+        copy = shutil.copytree(folder, tmp_path / "as a kill leaves it")
+    damaged(copy, "manifest.json", 0.5)
+
+    with (
+        pytest.warns(UserWarning, match="the generation before the current one"),
+        Retriever.load(copy, encoder) as retriever,
+    ):
+        has_all(retriever)
+    with warnings.catch_warnings(), Retriever.load(copy, encoder) as retriever:
+        warnings.simplefilter("error")
+        has_all(retriever)
+
+
 @pytest.mark.parametrize("cut", [0, 0.5, -1])
 @pytest.mark.parametrize("name", INDEX_FILES)
 def test_an_index_damaged_twice_is_rebuilt_with_a_warning_and_put_aside(folder, encoder, name, cut):
