@@ -4,7 +4,8 @@ import hashlib
 import os
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self, final
 
@@ -128,18 +129,19 @@ class Encoder(SentenceTransformer):
             if depth is not None:
                 message = f"num_layers goes with float32 vectors only; it came with {', '.join(options)}"
                 raise InputError(message)
-            return super().encode(
-                inputs,
-                prompt=text,
-                batch_size=batch_size,
-                show_progress_bar=show_progress_bar,
-                truncate_dim=dim,
-                normalize_embeddings=normalize_embeddings,
-                convert_to_tensor=as_tensor,
-                convert_to_numpy=not (as_tensor or as_list),
-                **({"task": task} if task else {}),
-                **options,
-            )
+            with self.forward_lock:
+                return super().encode(
+                    inputs,
+                    prompt=text,
+                    batch_size=batch_size,
+                    show_progress_bar=show_progress_bar,
+                    truncate_dim=dim,
+                    normalize_embeddings=normalize_embeddings,
+                    convert_to_tensor=as_tensor,
+                    convert_to_numpy=not (as_tensor or as_list),
+                    **({"task": task} if task else {}),
+                    **options,
+                )
         reader = reader_for(self, text)
         rows, is_single = self._as_rows(inputs, reader)
         work = _Work(reader, text, task, batch_size, depth, show_progress_bar)
@@ -306,23 +308,50 @@ class Encoder(SentenceTransformer):
 
     # -- saving --------------------------------------------------------------------------------------
 
-    def save(self, path: str | os.PathLike[str], *args: Any, **options: Any) -> None:
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        model_name: str | None = None,
+        create_model_card: bool = True,
+        train_datasets: list[str] | None = None,
+        safe_serialization: bool = True,
+    ) -> None:
         """Write an ordinary sentence-transformers folder with checksums; whole or not at all.
 
         Args:
-            path: The folder; an existing one is replaced once the new one is complete.
-            *args: As in sentence-transformers.
-            **options: As in sentence-transformers; weights are always safetensors.
+            path: The folder; the model that is there is replaced once the new one is complete.
+            model_name: For the model card.
+            create_model_card: Whether to write a README.md.
+            train_datasets: For the model card.
+            safe_serialization: Must be True: weights are always safetensors.
 
         Raises:
+            InputError: Pickled weights are asked for.
             StorageError: The disk refused; a folder that was there is unchanged.
         """
-        if not options.get("safe_serialization", True):
+        with self._writing(path, safe_serialization) as folder:
+            super().save(folder, model_name, create_model_card, train_datasets)
+            seal_folder(Path(folder))
+
+    def save_pretrained(
+        self,
+        path: str | os.PathLike[str],
+        model_name: str | None = None,
+        create_model_card: bool = True,
+        train_datasets: list[str] | None = None,
+        safe_serialization: bool = True,
+    ) -> None:
+        """`save` without checksums: trainers write more files into their checkpoints afterwards."""
+        with self._writing(path, safe_serialization) as folder:
+            super().save(folder, model_name, create_model_card, train_datasets)
+
+    @contextmanager
+    def _writing(self, path: str | os.PathLike[str], safe_serialization: bool) -> Iterator[str]:
+        if not safe_serialization:
             message = "safe_serialization must be True: embedkit writes safetensors only"
             raise InputError(message)
         with replacing_folder(Path(path)) as folder:
-            super().save(str(folder), *args, **options)
-            seal_folder(folder)
+            yield str(folder)
 
     @classmethod
     def load(

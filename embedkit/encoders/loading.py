@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import huggingface_hub
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from huggingface_hub.errors import HFValidationError
 
 from embedkit.encoders.cache import VectorCache
 from embedkit.encoders.encoder import Encoder
@@ -119,8 +119,8 @@ def _download(name: str, revision: str | None) -> Path:
     except HFValidationError:
         message = f"{name!r} is neither a folder here nor a name a hub model can have (organisation/model)"
         raise ModelError(message) from None
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # the hub's client lets those of its HTTP library through
+        reason = (str(error).splitlines() or [""])[0]
         message = (
             f"{name!r} is not a folder here, and the hub did not give it ({type(error).__name__}: {reason}). Check the "
             "name; offline, give a folder, or use the bundled default: embedkit.load() with 'embedkit[minilm]'"

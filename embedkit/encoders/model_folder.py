@@ -22,6 +22,7 @@ from embedkit.errors import ModelError
 _SETTINGS = "config_sentence_transformers.json"
 _MODULE_HOMES = ("embedkit.", "sentence_transformers.")
 _ACTIVATION_HOMES = ("torch.nn.modules.",)
+_KERNEL_SWITCHES = ("use_kernels", "allow_all_kernels")
 
 
 def read_modules(folder: Path) -> list[Any]:
@@ -31,9 +32,12 @@ def read_modules(folder: Path) -> list[Any]:
         ModelError: A file is missing or damaged, weights are pickled or incomplete, or the folder names a
             class that is neither embedkit's nor sentence-transformers' own.
     """
-    _refuse_pickles(folder)
-    _refuse_foreign_activations(folder)
     listed = folder / "modules.json"
+    if not listed.is_file() and not (folder / "config.json").is_file():
+        message = f"{folder} holds no model: neither modules.json nor config.json is there"
+        raise ModelError(message)
+    _refuse_pickles(folder)
+    _refuse_foreign_code(folder)
     if not listed.is_file():
         return _plain_modules(folder)
     entries = _read_json(listed)
@@ -81,21 +85,41 @@ def _is_entry(entry: Any) -> bool:
     return not Path(path).is_absolute() and ".." not in Path(path).parts
 
 
+def _files_of(folder: Path, pattern: str) -> Iterator[Path]:
+    """Files of the model itself: a trainer's checkpoints beside it are other models."""
+    for path in folder.rglob(pattern):
+        if not path.relative_to(folder).parts[0].startswith("checkpoint-"):
+            yield path
+
+
 def _refuse_pickles(folder: Path) -> None:
-    for path in folder.rglob("pytorch_model*.bin"):
+    for path in _files_of(folder, "*_model*.bin"):
         weights = (path.parent / name for name in ("model.safetensors", "model.safetensors.index.json"))
         if not any(map(Path.is_file, weights)):
             message = f"the weights in {path.parent} are pickled ({path.name}); embedkit reads safetensors only"
             raise ModelError(message)
 
 
-def _refuse_foreign_activations(folder: Path) -> None:
-    """sentence-transformers imports the class that a dense layer names; only torch's own may be named."""
-    for path in folder.rglob("config.json"):
-        config = _read_json(path)
-        name = config.get("activation_function") if isinstance(config, dict) else None
-        if isinstance(name, str) and "." in name:
-            _imported(name, _ACTIVATION_HOMES, nn.Module)
+def _refuse_foreign_code(folder: Path) -> None:
+    """Settings may name code too: the class of an activation, and kernels that transformers would fetch."""
+    for path in _files_of(folder, "*config.json"):
+        for name, value in _settings_in(_read_json(path)):
+            if name == "activation_function" and isinstance(value, str) and "." in value:
+                _imported(value, _ACTIVATION_HOMES, nn.Module)
+            is_kernel = name.endswith("attn_implementation") and "/" in str(value)
+            if is_kernel or name in _KERNEL_SWITCHES:
+                message = f"{path} asks for code from the hub ({name}: {value!r}); embedkit never fetches any"
+                raise ModelError(message)
+
+
+def _settings_in(value: Any) -> Iterator[tuple[str, Any]]:
+    """All names and values of a JSON value, however deep."""
+    if isinstance(value, dict):
+        yield from value.items()
+        value = list(value.values())
+    if isinstance(value, list):
+        for inner in value:
+            yield from _settings_in(inner)
 
 
 def _trusted_class(reference: Any) -> Any:
@@ -127,9 +151,6 @@ def _imported(reference: Any, homes: tuple[str, ...], parent: type) -> Any:
 
 def _plain_modules(folder: Path) -> list[Any]:
     """A plain transformers checkpoint: mean pooling over its last layer, as sentence-transformers does."""
-    if not (folder / "config.json").is_file():
-        message = f"{folder} holds no model: neither modules.json nor config.json is there"
-        raise ModelError(message)
     warnings.warn(
         f"{folder} is a plain transformer: its tokens are averaged, which nobody trained it for",
         UserWarning,
@@ -186,7 +207,8 @@ def _watched_loading() -> Iterator[list[str]]:
     were_shown = hf_logging.is_progress_bar_enabled()
     hf_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     logger.addFilter(collect)
-    logger.setLevel(min(level, logging.WARNING))
+    if level > logging.WARNING:
+        logger.setLevel(logging.WARNING)
     try:
         yield missing
     finally:

@@ -438,6 +438,17 @@ def hnsw_over_codes():
     return index
 
 
+def hnsw_over_other_storage():
+    codes = faiss.IndexScalarQuantizer(DIM, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT)
+    codes.train(VECTORS)
+    codes.add(VECTORS[:60])
+    index = faiss.IndexHNSWFlat(DIM, 32, faiss.METRIC_INNER_PRODUCT)
+    index.add(VECTORS[:60])
+    index.storage = codes
+    codes.this.disown()
+    return index
+
+
 def transformed():
     index = faiss.IndexPreTransform(faiss.RandomRotationMatrix(DIM, DIM), faiss.IndexFlatIP(DIM))
     index.train(VECTORS)
@@ -453,6 +464,7 @@ def flat(dim=DIM, count=60, make=faiss.IndexFlatIP):
 
 FORGERIES = {
     "hnsw over codes": hnsw_over_codes,
+    "hnsw over other storage": hnsw_over_other_storage,
     "a transform": transformed,
     "ids mapped": lambda: faiss.IndexIDMap(faiss.IndexFlatIP(DIM)),
     "another width": lambda: flat(dim=DIM + 1),
@@ -476,7 +488,9 @@ def test_inverted_lists_that_name_another_file_are_refused(tmp_path):
     index.save(tmp_path)
     on_disk = faiss.read_index(str(tmp_path / "index-000001.faiss"))
     lists = faiss.OnDiskInvertedLists(on_disk.nlist, on_disk.code_size, str(tmp_path / "elsewhere"))
+    lists.merge_from(faiss.downcast_InvertedLists(on_disk.invlists), 0)
     on_disk.replace_invlists(lists, False)
+    assert (tmp_path / "elsewhere").exists()
     forge(tmp_path, lambda path: faiss.write_index(on_disk, str(path)))
 
     with pytest.raises(CorruptFileError):

@@ -88,6 +88,13 @@ def fill(retriever):
     retriever.add(list(TEXTS), list(TEXTS.values()), [{"n": i, "word": word} for i, word in enumerate(WORDS)])
 
 
+def load_quietly(folder, encoder):
+    """Load, where any warning is an error."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return Retriever.load(folder, encoder)
+
+
 def state(retriever):
     """All that can be asked of it."""
     hits = retriever.search([*TEXTS.values(), "number3"], k=4)
@@ -415,8 +422,7 @@ def test_leaving_the_block_saves_and_frees_even_after_an_error(encoder, tmp_path
         fill(retriever)
         1 / 0  # noqa: B018
 
-    with warnings.catch_warnings(), Retriever.load(tmp_path / "index", encoder) as again:
-        warnings.simplefilter("error")
+    with load_quietly(tmp_path / "index", encoder) as again:
         has_all(again)
         assert FaissIndex.load(tmp_path / "index").ids == again.index.ids
 
@@ -524,8 +530,7 @@ def test_the_log_of_a_deleted_store_is_not_replayed_into_a_new_one(encoder, tmp_
 
     with Retriever(encoder, folder=folder) as retriever:
         assert len(retriever) == 0
-    with warnings.catch_warnings(), Retriever.load(folder, encoder) as retriever:
-        warnings.simplefilter("error")
+    with load_quietly(folder, encoder) as retriever:
         assert len(retriever) == 0
 
 
@@ -562,8 +567,7 @@ def test_a_damaged_index_gives_way_to_the_one_before_and_catches_up(folder, enco
     has_all(retriever)
     retriever.close()
 
-    with warnings.catch_warnings(), Retriever.load(folder, encoder) as again:
-        warnings.simplefilter("error")
+    with load_quietly(folder, encoder) as again:
         has_all(again)
 
 
@@ -580,8 +584,7 @@ def test_a_damaged_index_is_mended_also_when_the_one_before_lacks_nothing(folder
         Retriever.load(copy, encoder) as retriever,
     ):
         has_all(retriever)
-    with warnings.catch_warnings(), Retriever.load(copy, encoder) as retriever:
-        warnings.simplefilter("error")
+    with load_quietly(copy, encoder) as retriever:
         has_all(retriever)
 
 
@@ -598,8 +601,7 @@ def test_an_index_damaged_twice_is_rebuilt_with_a_warning_and_put_aside(folder, 
     assert not (folder / "manifest.json").exists()
     retriever.close()
 
-    with warnings.catch_warnings(), Retriever.load(folder, encoder) as again:
-        warnings.simplefilter("error")
+    with load_quietly(folder, encoder) as again:
         has_all(again)
 
 
@@ -621,8 +623,7 @@ def test_an_index_without_its_files_is_rebuilt_without_a_word(folder, encoder):
     for path in [*folder.glob("manifest*"), *folder.glob("index-*"), *folder.glob("ids-*")]:
         path.unlink()
 
-    with warnings.catch_warnings(), Retriever.load(folder, encoder) as retriever:
-        warnings.simplefilter("error")
+    with load_quietly(folder, encoder) as retriever:
         has_all(retriever)
     assert len(FaissIndex.load(folder)) == 12
 
