@@ -49,9 +49,9 @@ def sync_with_bar(
     return report
 
 
-def print_hits(hits: "list[Hit]", root: str = ".") -> None:
-    """A table on a terminal, tab-separated lines elsewhere; paths below `root` are shown from there."""
-    rows = [(f"{hit.score:.3f}", str(hit.metadata.get("kind", "")), _place(hit, root), _title(hit)) for hit in hits]
+def print_hits(hits: "list[Hit]", *roots: str) -> None:
+    """A table on a terminal, tab-separated lines elsewhere; paths below a root, or here, are shown from there."""
+    rows = [(f"{hit.score:.3f}", str(hit.metadata.get("kind", "")), _place(hit, roots), _title(hit)) for hit in hits]
     if not sys.stdout.isatty():
         for row in rows:
             typer.echo("\t".join(row))
@@ -92,9 +92,9 @@ def print_json(value: Any) -> None:
     typer.echo(json.dumps(value, ensure_ascii=False, indent=1))
 
 
-def _place(hit: "Hit", root: str) -> str:
+def _place(hit: "Hit", roots: tuple[str, ...]) -> str:
     path, line = hit.metadata.get("path"), hit.metadata.get("line")
-    return f"{_shown_path(str(path), root)}:{line}" if path else str(hit.id)
+    return f"{_shown_path(str(path), *roots)}:{line}" if path else str(hit.id)
 
 
 def _title(hit: "Hit") -> str:
@@ -104,10 +104,13 @@ def _title(hit: "Hit") -> str:
     return clean(f"{name}  {first}" if name and name not in first else first)
 
 
-def _shown_path(path: str, root: str = ".") -> str:
-    """Relative to `root` for what lies below it."""
-    relative = os.path.relpath(path, root)
-    return clean(relative if len(relative) < len(path) and not relative.startswith("..") else path)
+def _shown_path(path: str, *roots: str) -> str:
+    """Relative to the first root that it lies below; the working folder is the last."""
+    for root in (*roots, "."):
+        relative = os.path.relpath(path, root)
+        if not relative.startswith(".."):
+            return clean(relative)
+    return clean(path)
 
 
 def clean(text: str) -> str:

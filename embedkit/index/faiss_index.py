@@ -68,8 +68,8 @@ class FaissIndex:
         dim: Number of dimensions; None takes that of the first vectors added.
         metric: "cosine" (vectors are normalised on the way in), "inner_product", or "l2".
         kind: "flat" is exact. "hnsw" is a graph of 32 neighbours a node, searched with 128 candidates.
-            "ivf" has 4·√n lists of which a sixteenth is searched; it is exact below 10,000 vectors. "auto"
-            is flat below 50,000 vectors and hnsw from there on.
+            "ivf" lays 4·√n lists when it first holds 10,000 vectors and searches a sixteenth of them; it is
+            exact below. "auto" is flat below 50,000 vectors and hnsw from there on.
 
     Attributes:
         info: What `save` recorded beside the index that was loaded; empty for a new one.
