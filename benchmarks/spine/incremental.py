@@ -25,7 +25,7 @@ def run(smoke: bool) -> Iterator[Row]:
         first, second = seconds(once), seconds(once)
     name = f"stdlib {tree.name}, {reports[0].added} documents"
     yield Row(
-        method="embedkit index, unchanged tree",
+        method="index, unchanged tree",
         dataset=name,
         metric="documents encoded",
         value=reports[1].added + reports[1].removed,
@@ -33,7 +33,7 @@ def run(smoke: bool) -> Iterator[Row]:
         floor=0,
     )
     yield Row(
-        method="embedkit index, unchanged tree",
+        method="index, unchanged tree",
         dataset=name,
         metric="s",
         value=round(second, 4),
