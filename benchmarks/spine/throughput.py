@@ -3,6 +3,7 @@
 import random
 import sysconfig
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -46,7 +47,7 @@ def run(smoke: bool) -> Iterator[Row]:
         ("sentences + functions", with_functions(sentences[:1200], encoder)),
         ("distinct prose, short + long", short_and_long(sentences)),
     ):
-        median, low, high = speed_ratios(lambda mix=mix: encoder.encode(mix), lambda mix=mix: peer.encode(mix), runs)
+        median, low, high = speed_ratios(partial(encoder.encode, mix), partial(peer.encode, mix), runs)
         yield Row(
             method="encode, throughput",
             variant="both default calls",
