@@ -57,15 +57,22 @@ def print_hits(hits: "list[Hit]", *roots: str) -> None:
             typer.echo("\t".join(row))
         return
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, show_header=False)
-    for style in ("bold", "cyan", "green", ""):
-        table.add_column(style=style, no_wrap=True, overflow="ellipsis")
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    Console().print(table)
+    console = Console()
+    widths = [max(len(row[position]) for row in rows) for position in range(3)]
+    for score, kind, place, title in rows:
+        # Where the line is too long, its end gives way: the title, not the score or the place.
+        line = Text("  ").join(
+            [
+                Text(score.rjust(widths[0]), "bold"),
+                Text(kind.ljust(widths[1]), "cyan"),
+                Text(place.ljust(widths[2]), "green"),
+                Text(title),
+            ]
+        )
+        line.truncate(console.width, overflow="ellipsis")
+        console.print(line)
 
 
 def print_report(report: "Report", folder: Path, total: int) -> None:

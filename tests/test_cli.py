@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -61,6 +62,19 @@ def test_piped_output_is_tab_separated_and_plain(run, tree, tmp_path):
     lines = run("search", tmp_path / "index", "red bird").stdout.splitlines()
     assert all(len(line.split("\t")) == 4 for line in lines)
     assert "\x1b" not in "".join(lines)
+
+
+def test_on_a_terminal_the_title_gives_way_and_not_the_score_or_the_place(monkeypatch, capsys):
+    from embedkit.console import print_hits
+    from embedkit.index.retriever import Hit
+
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "60")
+    place = {"kind": "code", "path": "/somewhere/far/away.py", "line": 7, "name": "a.very.long.name" * 9}
+    print_hits([Hit("id", 0.5, "text", place)], "/somewhere")
+    (line,) = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
+    assert line.startswith("0.500  code  far/away.py:7  a.very.long")
+    assert len(line) <= 60
 
 
 def test_control_characters_of_documents_do_not_reach_the_terminal(run, tmp_path):
