@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks.results import Row
+
 
 def default_folder() -> Path:
     """The weights of the default model, for sentence-transformers to open itself."""
@@ -37,3 +39,9 @@ def speed_ratios(ours: Callable[[], object], theirs: Callable[[], object], runs:
             other, mine = seconds(theirs), seconds(ours)
         ratios.append(other / mine)
     return round(statistics.median(ratios), 3), round(min(ratios), 3), round(max(ratios), 3)
+
+
+def ratio_row(ratios: tuple[float, float, float], runs: int, **said: str) -> Row:
+    """A row for `speed_ratios`, whose baseline is the peer itself: method, variant, dataset and metric are said."""
+    median, low, high = ratios
+    return Row(value=median, low=low, high=high, seeds=runs, baseline=1.0, **said)  # type: ignore[arg-type]  # all texts

@@ -140,10 +140,10 @@ def search(
 @app.command()
 def info(index: Index, as_json: AsJson = False) -> None:
     """Say what INDEX holds and what made it."""
-    from embedkit.index.store import DocumentStore
+    from embedkit.index.store import STORE, DocumentStore
 
     folder = _existing(index)
-    store = DocumentStore(folder / "documents.sqlite", read_only=True)
+    store = DocumentStore(folder / STORE, read_only=True)
     settings, notes = store.settings(), store.notes()
     facts = {
         "index": str(folder),
@@ -224,8 +224,8 @@ def _sync(folder: Path, paths: list[str], options: _Options, *, keep_others: boo
 def _open(folder: Path, model: str | None, *, read_only: bool) -> "Retriever":
     """The index with the model it was made with; a new one is made unless `read_only`."""
     from embedkit.encoders.loading import load
-    from embedkit.index.retriever import STORE, Retriever
-    from embedkit.index.store import DocumentStore
+    from embedkit.index.retriever import Retriever
+    from embedkit.index.store import STORE, DocumentStore
 
     if read_only or (folder / STORE).is_file():
         with_model = model
@@ -241,7 +241,9 @@ def _open(folder: Path, model: str | None, *, read_only: bool) -> "Retriever":
 
 
 def _existing(folder: Path) -> Path:
-    if not (folder / "documents.sqlite").is_file():
+    from embedkit.index.store import STORE
+
+    if not (folder / STORE).is_file():
         message = f"{folder} holds no index: make one with 'embedkit index PATH --out {folder}'"
         raise InputError(message)
     return folder

@@ -18,7 +18,8 @@ from embedkit.console import print_hits, sync_with_bar
 from embedkit.corpus.documents import Cutting
 from embedkit.corpus.walk import SourceFile, walk
 from embedkit.encoders.loading import load
-from embedkit.index.retriever import STORE, Retriever
+from embedkit.index.retriever import Retriever
+from embedkit.index.store import STORE
 
 QUESTIONS = (
     "how do I rotate log files",

@@ -96,6 +96,12 @@ def test_the_model_of_an_index_is_remembered(run, tree, tmp_path, monkeypatch):
     assert run("search", tmp_path / "index", "cat", "--json").exit_code == 0
 
 
+def test_an_index_inside_its_tree_is_not_indexed_itself(run, tree):
+    run("index", tree, "--out", tree / "index")
+    report = json.loads(run("index", tree, "--out", tree / "index", "--json").stdout)
+    assert (report["files"], report["unchanged"], report["added"], report["skipped"]) == (0, 3, 0, {})
+
+
 def test_quiet_prints_nothing(run, tree, tmp_path):
     assert run("index", tree, "--out", tmp_path / "index", "--quiet").output == ""
 

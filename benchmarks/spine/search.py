@@ -9,7 +9,7 @@ import faiss
 import numpy as np
 
 import embedkit as ek
-from benchmarks.peer import speed_ratios
+from benchmarks.peer import ratio_row, speed_ratios
 from benchmarks.results import Row
 
 DIM = 384
@@ -25,17 +25,13 @@ def run(smoke: bool) -> Iterator[Row]:
     vectors = generator.normal(size=(count, DIM)).astype(np.float32)
     queries = generator.normal(size=(BATCH, DIM)).astype(np.float32)
     for kind in ("flat", "hnsw"):
-        median, low, high = _overhead(kind, vectors, queries, runs)
-        yield Row(
+        yield ratio_row(
+            _overhead(kind, vectors, queries, runs),
+            runs,
             method="FaissIndex.search",
             variant=kind,
             dataset=f"{count:,} x {DIM}, batch {BATCH}, {kind}",
             metric="time, x raw faiss",
-            value=median,
-            low=low,
-            high=high,
-            seeds=runs,
-            baseline=1.0,
         )
 
 

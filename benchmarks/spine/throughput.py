@@ -11,7 +11,7 @@ from sentence_transformers import SentenceTransformer
 
 import embedkit as ek
 from benchmarks.data import stsb
-from benchmarks.peer import default_folder, seconds, speed_ratios
+from benchmarks.peer import default_folder, ratio_row, seconds, speed_ratios
 from benchmarks.results import Row
 from embedkit.corpus.tokens import token_counter
 from embedkit.encoders.code import chunk_code
@@ -29,35 +29,25 @@ def run(smoke: bool) -> Iterator[Row]:
     runs = 1 if smoke else RUNS
     encoder.encode(sentences[:64])
     best = min(BATCH_SIZES, key=lambda size: _peer_seconds(peer, sentences, size))
-    median, low, high = speed_ratios(
-        lambda: encoder.encode(sentences), lambda: peer.encode(sentences, batch_size=best), runs
-    )
-    yield Row(
+    yield ratio_row(
+        speed_ratios(partial(encoder.encode, sentences), partial(peer.encode, sentences, batch_size=best), runs),
+        runs,
         method="encode, throughput",
         variant=f"default call; peer at its best batch size, {best}",
         dataset="STS-B test",
         metric="x sentence-transformers",
-        value=median,
-        low=low,
-        high=high,
-        seeds=runs,
-        baseline=1.0,
     )
     for dataset, mix in (
         ("sentences + functions", with_functions(sentences[:1200], encoder)),
         ("distinct prose, short + long", short_and_long(sentences)),
     ):
-        median, low, high = speed_ratios(partial(encoder.encode, mix), partial(peer.encode, mix), runs)
-        yield Row(
+        yield ratio_row(
+            speed_ratios(partial(encoder.encode, mix), partial(peer.encode, mix), runs),
+            runs,
             method="encode, throughput",
             variant="both default calls",
             dataset=dataset,
             metric="x sentence-transformers",
-            value=median,
-            low=low,
-            high=high,
-            seeds=runs,
-            baseline=1.0,
         )
 
 

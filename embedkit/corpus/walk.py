@@ -11,6 +11,7 @@ from embedkit.encoders.code import LANGUAGES
 from embedkit.encoders.table import SUFFIXES
 from embedkit.encoders.text import MARKUPS
 from embedkit.errors import InputError
+from embedkit.index.store import LOCK, STORE
 
 _LEFT_OUT = (".*", "__pycache__", "node_modules", "site-packages", "dist-packages")
 
@@ -53,7 +54,7 @@ def kind_of(path: Path) -> Kind | None:
 def walk(paths: Iterable[str | os.PathLike[str]], exclude: Iterable[str] = ()) -> Iterator[SourceFile | Skip]:
     """The files below `paths`, each once, in sorted order.
 
-    Hidden folders, caches and installed packages inside a tree are left out, as are files of other
+    Hidden folders, caches, installed packages and indexes inside a tree are left out, as are files of other
     suffixes. Links to files are followed, links to folders are not, so a loop ends nowhere. A path that is
     named itself is always read, whatever it is called.
 
@@ -89,6 +90,9 @@ def _files_below(root: Path, patterns: tuple[str, ...]) -> Iterator[Path | Skip]
         unreadable.append(Skip(Path(error.filename or root), f"cannot be listed: {error.strerror}"))
 
     for folder, subfolders, names in os.walk(root, onerror=note):
+        if {STORE, LOCK} <= set(names):  # an index is no source, least of all the one being written
+            subfolders.clear()
+            continue
         subfolders[:] = sorted(name for name in subfolders if not _matches(name, patterns))
         yield from (Path(folder, name) for name in sorted(names) if not _matches(name, patterns))
     yield from unreadable

@@ -23,13 +23,10 @@ from embedkit.index.faiss_index import FaissIndex
 from embedkit.index.filters import Where
 from embedkit.index.ids import as_ids, is_unicode
 from embedkit.index.locks import SharedLock
-from embedkit.index.store import DocumentStore, StoredDocument, as_json
+from embedkit.index.store import LOCK, STORE, DocumentStore, StoredDocument, as_json
 from embedkit.io import FORMAT_VERSION, MANIFEST, quarantine, raise_storage_error, replacing_folder, write_atomic
 from embedkit.ops.vectors import as_real
 from embedkit.types import Embeddings, Id, Metadata, SupportsEncode
-
-STORE = "documents.sqlite"
-LOCK = "lock"
 
 
 @dataclass(frozen=True, slots=True)

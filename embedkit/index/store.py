@@ -24,6 +24,10 @@ from embedkit.index.filters import Where, compile_where, path_of
 from embedkit.index.ids import as_ids, shown
 from embedkit.types import Embeddings, Id, Positions
 
+STORE = "documents.sqlite"
+LOCK = "lock"
+"""Names of the store and of the writer's lock in the folder of an index."""
+
 # Ids keep their type: the column has no affinity, so 1 and "1" are two ids. AUTOINCREMENT never gives a
 # row number out twice, even after the last row was deleted.
 _SCHEMA = """
