@@ -12,18 +12,20 @@ if TYPE_CHECKING:
     from embedkit.encoders.cache import VectorCache
     from embedkit.encoders.encoder import Encoder
     from embedkit.encoders.loading import load
+    from embedkit.evaluation.evaluate import evaluate
     from embedkit.index.faiss_index import FaissIndex
     from embedkit.index.retriever import Retriever
 
 __version__ = "0.1.0"
 
-__all__ = ["EmbedkitError", "Encoder", "FaissIndex", "Retriever", "VectorCache", "__version__", "load"]
+__all__ = ["EmbedkitError", "Encoder", "FaissIndex", "Retriever", "VectorCache", "__version__", "evaluate", "load"]
 
 _HOMES = {
     "Encoder": "embedkit.encoders.encoder",
     "FaissIndex": "embedkit.index.faiss_index",
     "Retriever": "embedkit.index.retriever",
     "VectorCache": "embedkit.encoders.cache",
+    "evaluate": "embedkit.evaluation.evaluate",
     "load": "embedkit.encoders.loading",
 }
 

@@ -3,15 +3,23 @@
 import json
 import os
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from embedkit.corpus.documents import Cutting
     from embedkit.corpus.sync import Report
+    from embedkit.evaluation.check import Finding
     from embedkit.index.retriever import Hit, Retriever
+
+    OnTask = Callable[[str, str, int, int], None]
+
+_COLOURS = {"pass": typer.colors.GREEN, "fail": typer.colors.RED, "skip": typer.colors.YELLOW}
 
 
 def sync_with_bar(
@@ -87,6 +95,37 @@ def print_report(report: "Report", folder: Path, total: int) -> None:
             typer.echo(f"{title}: {_shown_path(path)}: {clean(reason)}", err=True)
         if len(entries) > 20:
             typer.echo(f"{title}: {len(entries) - 20:,} more; --json lists all", err=True)
+
+
+@contextmanager
+def task_bar(*, quiet: bool = False) -> "Iterator[OnTask]":
+    """A bar over models and tasks on a terminal; its call takes (model, task, number done, number in all)."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
+        task = bar.add_task("evaluating", total=None)
+
+        def on_task(model: str, name: str, done: int, total: int) -> None:
+            bar.update(
+                task, description=clean(f"{name}: {model.rsplit('/', maxsplit=1)[-1]}"), completed=done, total=total
+            )
+
+        try:
+            yield on_task
+        except KeyboardInterrupt:
+            typer.echo("interrupted: finished tasks are kept, and the next run goes on from there", err=True)
+            raise
+
+
+def print_finding(finding: "Finding") -> None:
+    """One line for what a check found, and one for what to do about it."""
+    typer.secho(finding.status.rjust(4), nl=False, fg=_COLOURS[finding.status])
+    typer.echo(f"  {finding.name}: {clean(finding.measured)}")
+    if finding.advice:
+        typer.echo(f"      {clean(finding.advice)}")
 
 
 def as_dict(hit: "Hit") -> dict[str, Any]:

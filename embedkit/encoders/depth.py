@@ -1,7 +1,9 @@
-"""Depth as an argument: run only the first layers of a backbone, without changing it."""
+"""Depth as an argument: run only the first layers of a backbone, or several depths at once, without changing it."""
 
 import copy
 import operator
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any, TypeVar
 
 from torch import nn
@@ -48,22 +50,90 @@ def at_depth(model: M, num_layers: int | None) -> M:
         raise InputError(message)
     if num_layers == len(layers):
         return model
-    return _with_shorter_stack(model, path, num_layers)
+    return _with_stack(model, path, list(layers)[:num_layers])
 
 
-def _with_shorter_stack(module: M, path: list[str], num_layers: int) -> M:
-    """Copy the modules on the way to the stack, each shallowly, and cut the stack."""
+def at_depths(model: M, num_layers: Sequence[int | None]) -> list[M]:
+    """Views of `model` at several depths that run each layer once between them.
+
+    The views must run on one batch after the other, all of them, in order: each goes on where the one before
+    stopped. Each runs the forward of its whole model, so what comes before the layers is computed anew (token
+    embeddings and masks, cheap beside a layer), and what comes behind them, a final norm or none, is applied
+    by whoever knows of it: the backbone. Vectors are bit-equal to those of `at_depth`.
+
+    Args:
+        model: As in `at_depth`.
+        num_layers: Ascending, each 1 … depth; None is the full depth. A single one gives what `at_depth` gives.
+
+    Raises:
+        InputError: As in `at_depth`.
+    """
+    views = [at_depth(model, stop) for stop in num_layers]
+    if len(views) == 1:
+        return views
+    path, layers = _find_layers(model)
+    if _gives_every_state(model, path):
+        return views  # what comes behind the layers reads more than the last state: nothing may be left out
+    stops = [stop or len(layers) for stop in num_layers]
+    return [_with_stack(model, path, stack) for stack in _relay(list(layers), stops)]
+
+
+def _relay(layers: list[nn.Module], stops: list[int]) -> list[list[nn.Module]]:
+    """Stacks that end at the `stops`; each begins with the last state of the one before in place of its layers."""
+    kept: list[Any] = [None]
+
+    def keeping(layer: nn.Module) -> nn.Module:
+        def run(*inputs: Any, **options: Any) -> Any:
+            kept[0] = layer(*inputs, **options)
+            return kept[0]
+
+        return _StandIn(layer, run)
+
+    def repeat(*_: Any, **__: Any) -> Any:
+        return kept[0]
+
+    return [
+        [*(_StandIn(layer, repeat) for layer in layers[:start]), *layers[start : stop - 1], keeping(layers[stop - 1])]
+        for start, stop in pairwise([0, *stops])
+    ]
+
+
+class _StandIn(nn.Module):
+    """Something else in the place of a layer, with its attributes: backbones ask a layer for its kind of mask."""
+
+    def __init__(self, layer: nn.Module, run: Callable[..., Any]) -> None:
+        super().__init__()
+        self.layer, self.run = layer, run
+
+    def forward(self, *inputs: Any, **options: Any) -> Any:
+        return self.run(*inputs, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("layer"), name)
+
+
+def _gives_every_state(model: nn.Module, path: list[str]) -> bool:
+    """Whether a module on the way to the stack is configured to give the states behind all layers."""
+    on_the_way = [model.get_submodule(".".join(path[:length])) for length in range(len(path))]
+    return any(getattr(module.__dict__.get("config"), "output_hidden_states", False) for module in on_the_way)
+
+
+def _with_stack(module: M, path: list[str], stack: list[nn.Module]) -> M:
+    """Copy the modules on the way to the stack, each shallowly, and put another stack there."""
     if isinstance(module, nn.ModuleList) and not path:
-        return type(module)(list(module)[:num_layers])
+        return type(module)(stack)
     view = copy.copy(module)
     view._modules = dict(module._modules)
     child = module._modules[path[0]]
     if child is not None:
-        view._modules[path[0]] = _with_shorter_stack(child, path[1:], num_layers)
+        view._modules[path[0]] = _with_stack(child, path[1:], stack)
     config: Any = module.__dict__.get("config")
     if hasattr(config, "num_hidden_layers"):
         shorter = copy.copy(config)
-        shorter.num_hidden_layers = num_layers
+        shorter.num_hidden_layers = len(stack)
         view.__dict__["config"] = shorter
     return view
 

@@ -4,13 +4,14 @@ import hashlib
 import os
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self, final
+from typing import Any, NamedTuple, Self, TypeAlias, final
 
 import numpy as np
 import torch
+from jaxtyping import Float32
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Normalize
 from torch import nn
@@ -18,7 +19,7 @@ from tqdm import tqdm
 
 from embedkit.encoders.batching import WINDOW, token_budget_batches
 from embedkit.encoders.cache import VectorCache
-from embedkit.encoders.depth import at_depth, num_layers_of
+from embedkit.encoders.depth import at_depths, num_layers_of
 from embedkit.encoders.fingerprint import fingerprint, weights_version
 from embedkit.encoders.forks import refuse_fork
 from embedkit.encoders.inputs import PreparedInputs, Reader, described, reader_for, text_problem
@@ -34,6 +35,8 @@ _PLAIN = {
     "chunk_size": (None,),
 }
 """Values of sentence-transformers' options with which `encode` does the work itself."""
+
+_ByDepth: TypeAlias = Float32[np.ndarray, "depths n dim"]
 
 
 @final
@@ -144,8 +147,9 @@ class Encoder(SentenceTransformer):
                 )
         reader = reader_for(self, text)
         rows, is_single = self._as_rows(inputs, reader)
-        work = _Work(reader, text, task, batch_size, depth, show_progress_bar)
-        vectors = self._finish(self._encode_distinct(rows, work), dim, normalize_embeddings)
+        work = _Work(reader, text, task, batch_size, [depth], show_progress_bar)
+        (full,) = self._encode_distinct(rows, work)
+        vectors = self.narrowed(full, dim, normalize_embeddings=normalize_embeddings)
         result = vectors[0] if is_single else vectors
         if as_tensor:
             return torch.from_numpy(result)
@@ -158,6 +162,99 @@ class Encoder(SentenceTransformer):
     def encode_document(self, inputs: Any, **options: Any) -> Any:  # type: ignore[override]  # as in encode
         """`encode` in the role of a document: with the prompt named "document", if the encoder has one."""
         return super().encode_document(inputs, **options)
+
+    def encode_grid(  # noqa: PLR0913 (the words of encode)
+        self,
+        inputs: Any,
+        layers: Iterable[int],
+        dims: Iterable[int],
+        *,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        batch_size: int = 32,
+        show_progress_bar: bool | None = None,
+        normalize_embeddings: bool = False,
+        task: str | None = None,
+    ) -> dict[tuple[int, int], Any]:
+        """Vectors at several depths and widths for the price of the deepest: each layer runs once an input.
+
+        Every cell is what `encode(inputs, num_layers=layer, truncate_dim=dim)` gives, and shares its cache.
+        Memory: 4 bytes × inputs × the encoder's width × layers, and 4 bytes × inputs × dim for each cell.
+
+        Args:
+            inputs: As in `encode`.
+            layers: Different depths, each 1 … depth.
+            dims: Different widths, each 1 … width of the encoder.
+            prompt_name: As in `encode`.
+            prompt: As in `encode`.
+            batch_size: As in `encode`.
+            show_progress_bar: As in `encode`.
+            normalize_embeddings: As in `encode`.
+            task: "query" and "document" route two-tower encoders.
+
+        Returns:
+            (layer, dim) → float32 numpy array: (dim,) for one input, (n, dim) for a batch; layer by layer in the
+            order given.
+
+        Raises:
+            InputError: An input of the wrong type, or an argument out of range.
+            ForkedProcessError: torch was used before this process was forked.
+
+        Example:
+            >>> import embedkit as ek
+            >>> grid = ek.load().encode_grid(["a sentence", "another"], layers=[2, 6], dims=[64, 384])
+            >>> {cell: vectors.shape for cell, vectors in grid.items()}
+            {(2, 64): (2, 64), (2, 384): (2, 384), (6, 64): (2, 64), (6, 384): (2, 384)}
+        """
+        refuse_fork()
+        depths = _different_integers("layers", layers, self.get_num_layers())
+        widths = _different_integers("dims", dims, self._full_dim())
+        text = self._checked_prompt(prompt, prompt_name)
+        reader = reader_for(self, text)
+        rows, is_single = self._as_rows(inputs, reader)
+        ascending = sorted(depths)
+        work = _Work(reader, text, task, _as_integer("batch_size", batch_size), ascending, show_progress_bar)
+        full = dict(zip(ascending, self._encode_distinct(rows, work), strict=True))
+        cells = {
+            (depth, dim): self.narrowed(full[depth], dim, normalize_embeddings=normalize_embeddings)
+            for depth in depths
+            for dim in widths
+        }
+        return {cell: vectors[0] for cell, vectors in cells.items()} if is_single else cells
+
+    def narrowed(self, vectors: Embeddings, dim: int | None, *, normalize_embeddings: bool = False) -> Embeddings:
+        """What `encode` makes of wider vectors of this encoder: truncate, then normalise.
+
+        Args:
+            vectors: As `encode` gives them at any width from `dim` up, (n, width).
+            dim: Leading dimensions to keep; length 1 is then restored if the encoder ends in a `Normalize`
+                module. None keeps all, and leaves their lengths.
+            normalize_embeddings: Scale each vector to length 1 in any case.
+
+        Returns:
+            (n, dim).
+
+        Raises:
+            InputError: `dim` is out of range.
+        """
+        if dim is not None:
+            vectors = truncate(vectors, dim)
+            normalize_embeddings = normalize_embeddings or isinstance(self[-1], Normalize)
+        return normalize(vectors) if normalize_embeddings else vectors
+
+    def identified(
+        self, inputs: Any, *, prompt_name: str | None = None, prompt: str | None = None, task: str | None = None
+    ) -> "Identified":
+        """The checked inputs of an `encode` call, each with a hash of what decides its vector.
+
+        Raises:
+            InputError: An input of the wrong type, or a prompt that is no text.
+        """
+        text = self._checked_prompt(prompt, prompt_name)
+        reader = reader_for(self, text)
+        rows, is_single = self._as_rows(inputs, reader)
+        made_by = (self.fingerprint, text, task, reader.expects)
+        return Identified(rows, _hashes([reader.key(row) for row in rows], made_by), is_single)
 
     def get_num_layers(self) -> int:
         """Depth of the backbone: the largest `num_layers`.
@@ -200,16 +297,9 @@ class Encoder(SentenceTransformer):
                 raise InputError(message)
         return rows, is_single
 
-    def _finish(self, vectors: Embeddings, dim: int | None, unit: bool) -> Embeddings:
-        """Truncate, then normalise: the other order would leave short vectors."""
-        if dim is not None:
-            vectors = truncate(vectors, dim)
-            unit = unit or isinstance(self[-1], Normalize)
-        return normalize(vectors) if unit else vectors
-
     # -- the engine ----------------------------------------------------------------------------------
 
-    def _encode_distinct(self, rows: list[Any], work: "_Work") -> Embeddings:
+    def _encode_distinct(self, rows: list[Any], work: "_Work") -> _ByDepth:
         """Encode equal inputs once and hand each its copy."""
         keys = [work.reader.key(value) for value in rows]
         first: dict[bytes, int] = {}
@@ -225,67 +315,66 @@ class Encoder(SentenceTransformer):
             distinct.append(position)
         with _progress(len(distinct), work.show_progress_bar) as bar:
             vectors = self._encode_windows([rows[i] for i in distinct], [keys[i] for i in distinct], work, bar)
-        return vectors if len(distinct) == len(rows) else vectors[source]
+        return vectors if len(distinct) == len(rows) else np.take(vectors, source, axis=1)
 
-    def _encode_windows(self, rows: list[Any], keys: list[bytes | None], work: "_Work", bar: "tqdm[Any]") -> Embeddings:
+    def _encode_windows(self, rows: list[Any], keys: list[bytes | None], work: "_Work", bar: "tqdm[Any]") -> _ByDepth:
         """Window by window, so that memory is bounded and a cache keeps what an interruption finished."""
-        model = at_depth(self, work.num_layers)
+        views = at_depths(self, work.num_layers)
         if not rows:
-            return np.empty((0, self._full_dim()), dtype=np.float32)
+            return np.empty((len(views), 0, self._full_dim()), dtype=np.float32)
         parts = []
         for start in range(0, len(rows), WINDOW):
             window = slice(start, start + WINDOW)
-            parts.append(self._encode_window(model, rows[window], keys[window], work, bar))
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+            parts.append(self._encode_window(views, rows[window], keys[window], work, bar))
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
     def _encode_window(
-        self, model: Self, rows: list[Any], keys: list[bytes | None], work: "_Work", bar: "tqdm[Any]"
-    ) -> Embeddings:
+        self, views: list[Self], rows: list[Any], keys: list[bytes | None], work: "_Work", bar: "tqdm[Any]"
+    ) -> _ByDepth:
         cache = self.cache
-        if cache is None or any(key is None for key in keys):
-            return self._compute(model, rows, work, bar)
-        hashes = self._cache_keys([key for key in keys if key is not None], work)
-        known = cache.get(hashes)
-        missing = [position for position, key in enumerate(hashes) if key not in known]
+        if cache is None or None in keys:
+            return self._compute(views, rows, work, bar)
+        by_depth = self._cache_keys(keys, work)
+        known = cache.get([key for hashes in by_depth for key in hashes])
+        missing = [row for row in range(len(rows)) if any(hashes[row] not in known for hashes in by_depth)]
         bar.update(len(rows) - len(missing))
         if missing:
-            computed = self._compute(model, [rows[position] for position in missing], work, bar)
-            cache.put([hashes[position] for position in missing], computed)
-            known.update(zip((hashes[position] for position in missing), computed, strict=True))
-        return np.stack([known[key] for key in hashes])
+            computed = self._compute(views, [rows[row] for row in missing], work, bar)
+            for hashes, vectors in zip(by_depth, computed, strict=True):
+                new = {hashes[row]: i for i, row in enumerate(missing) if hashes[row] not in known}
+                cache.put(list(new), vectors[list(new.values())])
+                known.update((key, vectors[i]) for key, i in new.items())
+        return np.stack([[known[key] for key in hashes] for hashes in by_depth])
 
-    def _cache_keys(self, keys: list[bytes], work: "_Work") -> list[bytes]:
-        made_by = repr((self.fingerprint, work.prompt, work.task, work.num_layers, work.reader.expects))
-        prefix = hashlib.sha256(made_by.encode("utf-8", "surrogatepass"))
-        hashes = []
-        for key in keys:
-            digest = prefix.copy()
-            digest.update(key)
-            hashes.append(digest.digest())
-        return hashes
+    def _cache_keys(self, keys: list[bytes | None], work: "_Work") -> list[list[bytes]]:
+        """One list for each depth."""
+        depths = [None if n is None or n == self.get_num_layers() else n for n in work.num_layers]
+        encoder = self.fingerprint
+        made_by = ((encoder, work.prompt, work.task, depth, work.reader.expects) for depth in depths)
+        return [[key for key in _hashes(keys, values) if key is not None] for values in made_by]
 
-    def _compute(self, model: Self, rows: list[Any], work: "_Work", bar: "tqdm[Any]") -> Embeddings:
-        vectors: Embeddings | None = None
+    def _compute(self, views: list[Self], rows: list[Any], work: "_Work", bar: "tqdm[Any]") -> _ByDepth:
+        vectors: _ByDepth | None = None
         with self.forward_lock:
             prepared = work.reader.prepare(rows, work.prompt, work.task)
         for batch in token_budget_batches(prepared.lengths, work.batch_size):
-            computed = self._forward_batch(model, prepared, batch, work)
+            computed = self._forward_batch(views, prepared, batch, work)
             if vectors is None:
-                vectors = np.empty((len(rows), computed.shape[1]), dtype=np.float32)
-            vectors[batch] = computed
+                vectors = np.empty((len(views), len(rows), computed.shape[-1]), dtype=np.float32)
+            vectors[:, batch] = computed
             bar.update(len(batch))
-        return vectors if vectors is not None else np.empty((0, self._full_dim()), dtype=np.float32)
+        return vectors if vectors is not None else np.empty((len(views), 0, self._full_dim()), dtype=np.float32)
 
-    def _forward_batch(self, model: Self, prepared: PreparedInputs, batch: Any, work: "_Work") -> Embeddings:
+    def _forward_batch(self, views: list[Self], prepared: PreparedInputs, batch: Any, work: "_Work") -> _ByDepth:
         """One forward pass; a batch that does not fit in memory is halved."""
         try:
             # One batch at a time: the backbone's mask code and the tokenizer are not safe to share, and one
             # batch already uses every core.
             with self.forward_lock, torch.inference_mode():
-                model.eval()
                 features = _to_device(prepared.batch(batch), self.device)
                 routing = {"task": work.task} if work.task else {}
-                return _vectors_of(model.forward(features, **routing))
+                # Modules write their results into the features, so each depth gets its own dictionary.
+                return np.stack([_vectors_of(view.eval().forward({**features}, **routing)) for view in views])
         except (RuntimeError, MemoryError) as error:
             if not _is_out_of_memory(error):
                 raise
@@ -293,8 +382,8 @@ class Encoder(SentenceTransformer):
                 message = f"one input of {int(prepared.lengths[batch[0]])} tokens does not fit in memory"
                 raise EmbedkitError(message) from error
         half = len(batch) // 2
-        parts = [self._forward_batch(model, prepared, part, work) for part in (batch[:half], batch[half:])]
-        return np.concatenate(parts)
+        parts = [self._forward_batch(views, prepared, part, work) for part in (batch[:half], batch[half:])]
+        return np.concatenate(parts, axis=1)
 
     def _full_dim(self) -> int:
         """Width of the vectors before truncation: what the last module that knows it says."""
@@ -381,6 +470,20 @@ class Encoder(SentenceTransformer):
         self.forward_lock = threading.Lock()
 
 
+class Identified(NamedTuple):
+    """Inputs of one call.
+
+    Attributes:
+        rows: The inputs, checked.
+        keys: For each a hash of its content, the prompt, the task and the encoder; None if its content is unknown.
+        is_single: Whether it came alone and not in a batch.
+    """
+
+    rows: list[Any]
+    keys: list[bytes | None]
+    is_single: bool
+
+
 class _Work:
     """What stays the same for every batch of one `encode` call."""
 
@@ -390,7 +493,7 @@ class _Work:
         prompt: str | None,
         task: str | None,
         batch_size: int,
-        num_layers: int | None,
+        num_layers: Sequence[int | None],
         show_progress_bar: bool | None,
     ) -> None:
         self.reader, self.prompt, self.task = reader, prompt, task
@@ -406,12 +509,33 @@ def _list_of(inputs: Any, expects: str) -> list[Any]:
     raise InputError(message)
 
 
+def _different_integers(name: str, values: Any, limit: int) -> list[int]:
+    """`values` as plain integers of 1 … `limit`, each once."""
+    found: list[Any] = list(values) if isinstance(values, Iterable) else [None]
+    are_integers = all(isinstance(value, int | np.integer) and not isinstance(value, bool) for value in found)
+    if not found or not are_integers or len(set(found)) < len(found) or not all(1 <= v <= limit for v in found):
+        message = f"{name} must be one or more different integers between 1 and {limit}; received {values!r}"
+        raise InputError(message)
+    return [int(value) for value in found]
+
+
 def _as_integer(name: str, value: Any) -> int:
     """`value` as a plain integer of at least 1."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
         message = f"{name} must be a positive integer; received {value!r}"
         raise InputError(message)
     return int(value)
+
+
+def _hashes(keys: list[bytes | None], made_by: tuple[Any, ...]) -> list[bytes | None]:
+    """Content and what it was made by in one hash; None where the content is unknown."""
+    prefix = hashlib.sha256(repr(made_by).encode("utf-8", "surrogatepass"))
+    hashes: list[bytes | None] = []
+    for key in keys:
+        digest = prefix.copy()
+        digest.update(key or b"")
+        hashes.append(None if key is None else digest.digest())
+    return hashes
 
 
 def _progress(total: int, show: bool | None) -> "tqdm[Any]":

@@ -99,7 +99,7 @@ def read_results(folder: Path) -> list[ModelScores]:
     places = sorted(
         {path.parent for pattern in ("*/*", f"*/*/{EXPERIMENTS}/*") for path in root.glob(f"{pattern}/*.json")}
     )
-    models = [model for place in places if (model := _read_model(place)).tasks]
+    models = [model for place in places if (model := read_model(place)).tasks]
     if not models:
         message = f"{folder} holds no results; 'embedkit evaluate' writes them there with --results"
         raise InputError(message)
@@ -111,7 +111,12 @@ def tasks_of(models: Sequence[ModelScores]) -> list[str]:
     return sorted({task for model in models for task in model.tasks})
 
 
-def _read_model(place: Path) -> ModelScores:
+def read_model(place: Path) -> ModelScores:
+    """One model: the folder of its revision, or of one of its experiments.
+
+    Raises:
+        CorruptFileError: A file is not a result; it is named.
+    """
     meta = _read_json(place / "model_meta.json") if (place / "model_meta.json").is_file() else {}
     name, revision = place.parent.name.replace("__", "/"), place.name
     if place.parent.name == EXPERIMENTS:

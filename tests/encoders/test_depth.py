@@ -11,7 +11,7 @@ from sentence_transformers.sentence_transformer.modules import Pooling, StaticEm
 from torch import nn
 
 from embedkit import Encoder
-from embedkit.encoders.depth import at_depth, num_layers_of
+from embedkit.encoders.depth import at_depth, at_depths, num_layers_of
 from embedkit.errors import InputError
 
 TEXTS = ["a cat sat on the mat", "the dog barks", "the bird sings and the dog barks and the cat sat", "one"]
@@ -144,6 +144,77 @@ def test_a_bare_backbone_has_depth_too(make_encoder):
         expected = backbone.norm(backbone(tokens, output_hidden_states=True).hidden_states[1])
         found = at_depth(backbone, 1)(tokens).last_hidden_state
     torch.testing.assert_close(found, expected)
+
+
+def other_backbones():
+    """Backbones whose layers take or give more than a state, or between whose layers something happens."""
+    import transformers as hf
+
+    small = {
+        "vocab_size": 50,
+        "hidden_size": 32,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "intermediate_size": 64,
+        "max_position_embeddings": 64,
+    }
+    options = {"conv_kernel_size": 3, "relative_attention": True, "position_buckets": 8, "pos_att_type": ["p2c", "c2p"]}
+    causal = {**small, "num_key_value_heads": 2, "head_dim": 8}
+    t5 = {"vocab_size": 50, "d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 4, "num_heads": 4}
+    return {
+        "deberta": hf.DebertaV2Config(**small, **options),
+        "mpnet": hf.MPNetConfig(**small),
+        "qwen3": hf.Qwen3Config(**causal),
+        "gemma3": hf.Gemma3TextConfig(**causal, layer_types=["sliding_attention", "full_attention"] * 2),
+        "t5": hf.T5Config(**t5),
+    }
+
+
+@pytest.mark.parametrize("kind", ["deberta", "mpnet", "qwen3", "gemma3", "t5"])
+@pytest.mark.parametrize("stops", [[1, 2, 3, 4], [2, 4], [1, 3], [3], [2, None]])
+def test_depths_that_share_their_layers_give_what_each_gives_alone(kind, stops):
+    import transformers as hf
+
+    torch.manual_seed(0)
+    config = other_backbones()[kind]
+    backbone = (hf.T5EncoderModel(config) if kind == "t5" else hf.AutoModel.from_config(config)).eval()
+    tokens = {
+        "input_ids": torch.tensor([[2, 5, 6, 7, 9, 3], [2, 8, 3, 0, 0, 0]]),
+        "attention_mask": torch.tensor([[1, 1, 1, 1, 1, 1], [1, 1, 1, 0, 0, 0]]),
+    }
+    with torch.inference_mode():
+        found = [view(**tokens).last_hidden_state for view in at_depths(backbone, stops)]
+        for stop, states in zip(stops, found, strict=True):
+            torch.testing.assert_close(states, at_depth(backbone, stop)(**tokens).last_hidden_state, rtol=0, atol=0)
+
+
+def test_depths_that_share_their_layers_run_each_once_and_hold_the_same_weights(make_encoder):
+    encoder = make_encoder("modernbert")
+    views = at_depths(encoder, [1, 3])
+    with calls_of(layers_of(encoder)) as counts:
+        for _ in range(2):
+            for view in views:
+                view(encoder.preprocess(TEXTS))
+    assert counts == [2, 2, 2, 0]
+    assert {id(weight) for view in views for weight in view.parameters()} < {
+        id(weight) for weight in encoder.parameters()
+    }
+
+
+def test_a_backbone_that_gives_every_state_gives_the_first_at_every_depth(make_encoder):
+    backbone = make_encoder()[0].model
+    tokens = torch.tensor([[2, 5, 6, 3]])
+    with torch.inference_mode():
+        expected = backbone(tokens, output_hidden_states=True).hidden_states
+        backbone.config.output_hidden_states = True
+        for view, layer in zip(at_depths(backbone, [2, 3]), (2, 3), strict=True):
+            states = view(tokens).hidden_states
+            torch.testing.assert_close((states[0], states[-1]), (expected[0], expected[layer]))
+
+
+def test_depths_out_of_range_are_refused(make_encoder):
+    with pytest.raises(InputError, match="between 1 and 4; received 5"):
+        at_depths(make_encoder(), [1, 5])
 
 
 @pytest.mark.parametrize("num_layers", [0, -1, 5, "2", 2.0, [1]])

@@ -1,34 +1,19 @@
-"""The command line: index, search, add, remove, info, demo.
+"""Commands about an index of files: index, add, remove, search, info, demo."""
 
-Heavy imports stand inside the commands, so that `--help` answers at once.
-"""
-
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
-from embedkit.console import as_dict, clean, print_hits, print_json, print_report, sync_with_bar
-from embedkit.errors import EmbedkitError, InputError
+from embedkit.cli.app import AsJson, Quiet, app
+from embedkit.console import as_dict, print_hits, print_json, print_report, sync_with_bar
+from embedkit.errors import InputError
 
 if TYPE_CHECKING:
     from embedkit.index.retriever import Retriever
 
-app = typer.Typer(
-    name="embedkit",
-    help="Vectors from anything: index files, search them, keep the index in step.",
-    epilog="Exit codes: 0 done, 1 a clear error, 2 wrong usage, 130 interrupted.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
 Index = Annotated[Path, typer.Argument(metavar="INDEX", help="Folder of the index.")]
 Paths = Annotated[list[str], typer.Argument(metavar="PATH...", help="Files and folders.")]
-AsJson = Annotated[bool, typer.Option("--json", envvar="EMBEDKIT_JSON", help="Print JSON.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", envvar="EMBEDKIT_QUIET", help="Print errors only.")]
 Model = Annotated[
     str | None,
     typer.Option(envvar="EMBEDKIT_MODEL", help="Folder or hub name; default: all-MiniLM-L6-v2, bundled."),
@@ -178,15 +163,6 @@ def demo(
     from embedkit.demo import run
 
     run(out)
-
-
-def main() -> None:
-    """Run the command line; an `EmbedkitError` becomes one line on stderr and exit code 1."""
-    try:
-        app()
-    except EmbedkitError as error:
-        typer.echo(f"error: {clean(str(error))}", err=True)
-        sys.exit(1)
 
 
 # -- what the commands share ---------------------------------------------------------------------------

@@ -1,0 +1,132 @@
+"""`evaluate`: one call from a model and names of tasks, or files, to scores beside their floors."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from embedkit.errors import InputError
+from embedkit.evaluation.floors import FLOORS
+from embedkit.evaluation.results import ModelScores, read_results
+from embedkit.optional import require
+from embedkit.types import SupportsEncode
+
+if TYPE_CHECKING:
+    from mteb.abstasks import AbsTask
+
+    from embedkit.evaluation.mteb.run import Evaluation
+
+
+def evaluate(  # noqa: PLR0913  # each is one choice of the caller
+    model: str | os.PathLike[str] | SupportsEncode | None = None,
+    tasks: "str | Sequence[str | AbsTask]" = (),
+    *,
+    benchmark: str | None = None,
+    data: str | os.PathLike[str] | None = None,
+    results: str | os.PathLike[str] = "results",
+    name: str | None = None,
+    num_layers: int | None = None,
+    truncate_dim: int | None = None,
+    prompts: Mapping[str, str] | None = None,
+    floors: Sequence[str] = FLOORS,
+    batch_size: int = 32,
+    overwrite: bool = False,
+    on_task: Callable[[str, str, int, int], None] | None = None,
+) -> "Evaluation":
+    """Score a model on tasks, beside models that know nothing, and keep what the scores are made of.
+
+    Tasks come from three places, which may be combined: names, a benchmark of mteb's, and your own files. Metrics and
+    protocols are mteb's own, and so are the stored files. What has a result of the same data is not run again.
+
+    Args:
+        model: A folder or hub name, an encoder, or None for the bundled default.
+        tasks: Names of embedkit's or mteb's tasks, or task objects; data on this machine goes before the hub's.
+        benchmark: Name of a benchmark of mteb's, such as "MTEB(eng, v2)".
+        data: A file or folder of your own: CSV, TSV, JSONL, Parquet, or a BEIR folder. Where the columns need
+            naming, pass `evaluation.tasks.files.tasks_from(…)` as tasks instead.
+        results: Where results are kept.
+        name: What tables call the model; None takes the name it was loaded by.
+        num_layers: Stop after this layer.
+        truncate_dim: Keep this many leading dimensions.
+        prompts: "query" and "document" → the prompt put before such inputs.
+        floors: Which of "random", "tfidf" and "untrained" to run beside the model.
+        batch_size: Handed to `encode`.
+        overwrite: Run what has a result again.
+        on_task: Called before each model on each task with (model, task, number done, number in all).
+
+    Returns:
+        The scores of the model and the floors, and which tasks could not be run and why.
+
+    Raises:
+        InputError: No task is named, one is unknown, or a file is not what it should be.
+        ModelError: The model cannot be opened.
+        MissingExtraError: mteb is not installed.
+        EmbedkitError: No task could be run.
+    """
+    require("mteb", extra="mteb")
+    from embedkit.evaluation.mteb.model import EncoderModel
+    from embedkit.evaluation.mteb.run import run
+    from embedkit.evaluation.tasks.files import tasks_from
+    from embedkit.evaluation.tasks.find import find_benchmark, find_tasks
+
+    chosen: list[Any] = [*(find_benchmark(benchmark) if benchmark else [])]
+    asked = [tasks] if isinstance(tasks, str) else list(tasks)
+    chosen += [task for one in asked for task in (find_tasks([one]) if isinstance(one, str) else [one])]
+    if data is not None:
+        chosen += tasks_from(Path(data))
+    if not chosen:
+        message = "evaluate needs something to measure on: name tasks, a benchmark, or a folder of data"
+        raise InputError(message)
+    encoder, known_as = _encoder(model)
+    options = {"num_layers": num_layers, "truncate_dim": truncate_dim, "prompts": prompts}
+    bridged = EncoderModel(encoder, name or known_as, **options)  # type: ignore[arg-type]  # each goes to its own
+    return run(
+        bridged, chosen, Path(results), floors=floors, batch_size=batch_size, overwrite=overwrite, on_task=on_task
+    )
+
+
+def scores_of(
+    model: str,
+    tasks: Sequence[str] = (),
+    *,
+    benchmark: str | None = None,
+    data: str | os.PathLike[str] | None = None,
+    results: str | os.PathLike[str] = "results",
+    on_task: Callable[[str, str, int, int], None] | None = None,
+) -> ModelScores:
+    """The scores of a model: those in a folder of results, after running what is asked for and missing there.
+
+    Args:
+        model: As tables call it, such as "local/mine (truncate_dim=64)"; or a folder, hub name or "default" to run.
+        tasks: Names of tasks; none, and no benchmark or data, means whatever is stored.
+        benchmark: Name of a benchmark of mteb's.
+        data: A file or folder of your own.
+        results: Where results are kept.
+        on_task: As in `evaluate`.
+
+    Raises:
+        InputError: Nothing is asked for and nothing stored goes by this name.
+    """
+    if tasks or benchmark or data:
+        source = None if model == "default" else model
+        ran = evaluate(source, tasks, benchmark=benchmark, data=data, results=results, floors=(), on_task=on_task)
+        return ran.models[0]
+    stored = read_results(Path(results))
+    found = [scores for scores in stored if model in {scores.label, scores.name, scores.revision[:8]}]
+    if len(found) == 1:
+        return found[0]
+    labels = ", ".join(f"{scores.label} [{scores.revision[:8]}]" for scores in stored)
+    message = f"{results} must hold one model called {model!r}; it holds {labels}: name one, or tasks to run it on"
+    raise InputError(message)
+
+
+def _encoder(model: Any) -> tuple[Any, str]:
+    """The encoder and what it is called."""
+    from embedkit.encoders.loading import DEFAULT_MODEL, load
+
+    if model is None:
+        return load(), DEFAULT_MODEL
+    if not isinstance(model, str | os.PathLike):
+        return model, type(model).__name__
+    folder = Path(model)
+    return load(model), folder.resolve().name if folder.is_dir() else os.fspath(model)

@@ -1,0 +1,76 @@
+"""Every depth and width of one encoder on tasks of mteb, at about the price of one evaluation."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mteb.abstasks import AbsTask
+
+from embedkit.evaluation.grid import Grid, elastic_grid
+from embedkit.evaluation.mteb.kept import without_items
+from embedkit.evaluation.mteb.model import EncoderModel, revision_of
+from embedkit.evaluation.mteb.run import OnTask, score
+from embedkit.evaluation.mteb.stored import place_of, store
+
+
+def grid(
+    encoder: Any,
+    name: str,
+    tasks: Sequence[AbsTask],
+    layers: Iterable[int],
+    dims: Iterable[int],
+    folder: Path,
+    *,
+    batch_size: int = 32,
+    on_task: OnTask | None = None,
+) -> Grid:
+    """Run an encoder at every depth and width on tasks; each text goes through the backbone once.
+
+    Each cell's scores are kept in the place of a run with these options, so that reports find them.
+
+    Args:
+        encoder: An `Encoder`.
+        name: What tables call it.
+        tasks: On what.
+        layers: Different depths, each 1 … depth.
+        dims: Different widths, each 1 … width.
+        folder: Where results are kept.
+        batch_size: Handed to the encoder.
+        on_task: Called before each cell on each task with (cell, task, number done, number in all).
+
+    Returns:
+        Scores and cost of every cell.
+
+    Raises:
+        InputError: A depth or width is out of range.
+        ModelError: A score is not a number.
+    """
+    layers, dims = list(layers), list(dims)
+    revision, done = revision_of(encoder), 0
+    for task in tasks:
+        if not task.data_loaded:  # once for all cells
+            task.load_data()
+
+    def score_cell(view: Any) -> Mapping[str, float]:
+        nonlocal done
+        model = EncoderModel(view, name, revision=revision, num_layers=view.layer, truncate_dim=view.dim)
+        scores = {}
+        for task in tasks:
+            if on_task:
+                place = f"layer {view.layer}, dim {view.dim}"
+                on_task(place, task.metadata.name, done, len(layers) * len(dims) * len(tasks))
+            scores[task.metadata.name] = _scored(model, task, folder, batch_size)
+            done += 1
+        return scores
+
+    return elastic_grid(encoder, score_cell, layers, dims)
+
+
+def _scored(model: EncoderModel, task: AbsTask, folder: Path, batch_size: int) -> float:
+    """The main score, kept without items: those of a cell of interest come from a run with its options."""
+    found = score(model, task, batch_size, cache=None)
+    meta = model.mteb_model_meta
+    result = json.loads(found.model_dump_json())
+    store(result, without_items(task), task, meta, place_of(folder, task.metadata.name, meta))
+    return float(found.get_score())
