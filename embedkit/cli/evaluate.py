@@ -66,6 +66,8 @@ def evaluate(
 
     Run it again after an interruption: what has a result is not run twice.
     """
+    from rich.console import Console
+
     from embedkit.console import task_bar
     from embedkit.evaluation.evaluate import evaluate as run
     from embedkit.evaluation.table import print_table
@@ -89,7 +91,7 @@ def evaluate(
     if as_json:
         print_json({"models": [_as_dict(m) for m in evaluation.models], "failed": dict(evaluation.failed)})
     elif not quiet:
-        print_table(evaluation.models)
+        print_table(evaluation.models, Console())
         typer.echo(f"kept in {results}; 'embedkit report {results}' draws them", err=True)
     for task, reason in evaluation.failed.items():
         typer.echo(f"not run: {clean(task)}: {clean(reason)}", err=True)
@@ -143,6 +145,8 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Print all results as a table and write a report with plots, comparisons and examples of errors."""
+    from rich.console import Console
+
     from embedkit.evaluation.report import write_report
     from embedkit.evaluation.results import read_results
     from embedkit.evaluation.table import print_table
@@ -151,7 +155,7 @@ def report(
     if as_json:
         print_json([_as_dict(model) for model in models])
         return
-    print_table(models)
+    print_table(models, Console())
     write_report(models, out)
     typer.echo(f"wrote {out}: open it in a browser", err=True)
 

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 from embedkit.errors import InputError
 from embedkit.evaluation.results import ModelScores, TaskScore
-from embedkit.evaluation.statistics import Difference, holm, paired_difference, wilcoxon
+from embedkit.evaluation.statistics import Difference, check_settings, holm, paired_difference, wilcoxon
 
 Verdict: TypeAlias = Literal["better", "worse", "no difference shown", "not testable"]
 
@@ -111,8 +111,8 @@ class Comparison:
         p_value = _p("adjusted p", task.p_holm)
         if task.verdict == "no difference shown":
             return (
-                f"No difference shown on {task.task}: {apart} ({low} to {high}, {p_value}); {found.n:,} "
-                f"{_plural(task.unit, found.n)} cannot tell less than about {least} points apart."
+                f"No difference shown on {task.task}: {apart} ({low} to {high}, {p_value}); "
+                f"{_counted(task.unit, found.n)} cannot tell less than about {least} points apart."
             )
         return (
             f"{self.a} is {task.verdict} than {self.b} on {task.task}: {apart} ({100 * self.level:g} % interval "
@@ -172,10 +172,11 @@ def compare(
         InputError: Neither was run on a named task, or level or resamples are out of range.
         CorruptFileError: A file of items is damaged; it is named.
     """
+    check_settings(level, resamples)
     names = _names(a, b, tasks)
     both = [name for name in names if name in a.tasks and name in b.tasks]
     labels = _labels(a, b)
-    resamples = max(resamples, math.ceil(2 * len(both) / (1 - level))) if 0 < level < 1 else resamples
+    resamples = max(resamples, math.ceil(2 * len(both) / (1 - level)))
     compared = [_on_task(a.tasks[name], b.tasks[name], labels, (level, resamples, seed)) for name in both]
     differences = {
         name: a.tasks[name].score - b.tasks[name].score
@@ -215,9 +216,7 @@ def _labels(a: ModelScores, b: ModelScores) -> tuple[str, str]:
     return f"{a.label} [{a.revision[:8]}]", f"{b.label} [{b.revision[:8]}]"
 
 
-def _on_task(
-    a: TaskScore, b: TaskScore, labels: tuple[str, str], settings: tuple[float, int, int]
-) -> TaskComparison:
+def _on_task(a: TaskScore, b: TaskScore, labels: tuple[str, str], settings: tuple[float, int, int]) -> TaskComparison:
     """The task with its unadjusted difference, or the reason why there is none; the verdict comes later."""
     level, resamples, seed = settings
     metric = next((score.kept.metric for score in (a, b) if score.kept), "main score")
@@ -228,10 +227,65 @@ def _on_task(
     try:
         found = paired_difference(a.items, b.items, level=level, resamples=resamples, seed=seed)
     except InputError as error:
-        if level != 
         return replace(untested, reason=str(error))
-    for label, kept, stored in zip(labels, (found.a, found.b), (a.score, b.score), strict=True):
-        if abs(kept - stored) > _AGREES:
+    for label, kept, score in zip(labels, (found.a, found.b), (a.score, b.score), strict=True):
+        if abs(kept - score) > _AGREES:
             reason = f"the items kept of {label} make up {100 * kept:.2f} and not its score; evaluate it again"
             return replace(untested, reason=reason)
     return replace(untested, difference=found)
+
+
+def _incomparable(a: TaskScore, b: TaskScore) -> str:
+    """Why the two scores do not measure the same; empty where they do."""
+    if a.dataset_revision != b.dataset_revision:
+        revisions = f"{a.dataset_revision[:12]} and {b.dataset_revision[:12]}"
+        return f"the two were run on different revisions of its data, {revisions}; evaluate both on one"
+    if a.kept and b.kept and a.kept.metric != b.kept.metric:
+        return f"one was scored by {a.kept.metric} and the other by {b.kept.metric}; evaluate both by one"
+    if not (math.isfinite(a.score) and math.isfinite(b.score)):
+        return "a score is not a number; find out why before anything else"
+    return ""
+
+
+def _without_items(a: TaskScore, b: TaskScore, labels: tuple[str, str]) -> str:
+    for label, score in zip(labels, (a, b), strict=True):
+        if score.kept is None:
+            return f"the items behind the score of {label} were not kept; evaluate it again with embedkit"
+        if not score.items:
+            return f"{score.kept.metric} has no items that can be resampled"
+    return ""
+
+
+def _with_verdicts(tasks: Sequence[TaskComparison], level: float) -> tuple[TaskComparison, ...]:
+    p_values = iter(holm([task.difference.p_value for task in tasks if task.difference]))
+    return tuple(
+        replace(task, p_holm=(p_holm := next(p_values)), verdict=_verdict(task.difference, p_holm, level))
+        if task.difference
+        else task
+        for task in tasks
+    )
+
+
+def _verdict(found: Difference, p_holm: float, level: float) -> Verdict:
+    if p_holm >= 1 - level:
+        return "no difference shown"
+    return "better" if found.difference > 0 else "worse"
+
+
+def _points(score: float, digits: int, sign: str = "") -> str:
+    points = round(100 * score, digits) + 0.0  # + 0.0: never −0.0
+    return f"{points:{sign}.{digits}f}".replace("-", "−")
+
+
+def _p(name: str, value: float) -> str:
+    return f"{name} < 0.001" if value < 0.001 else f"{name} = {value:.{3 if value < 0.0995 else 2}f}"
+
+
+def _counted(noun: str, count: int) -> str:
+    return f"{count:,} {_plural(noun, count)}"
+
+
+def _plural(noun: str, count: int) -> str:
+    if count == 1:
+        return noun
+    return f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"

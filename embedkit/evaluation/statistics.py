@@ -192,7 +192,7 @@ def bootstrap_interval(
         The jackknife for the acceleration leaves out groups of items where a part has more than 200. The value is
         always inside the interval.
     """
-    _check_settings(level, resamples)
+    check_settings(level, resamples)
     strata = _strata(parts)
     lowest = min(STATISTICS[part.statistic].lowest for part in parts)
     low, high = _ends(strata, (lowest, 1.0), level, resamples, np.random.default_rng(seed))
@@ -227,7 +227,7 @@ def paired_difference(
         R. Dror et al., "The Hitchhiker's Guide to Testing Statistical Significance in Natural Language Processing",
         ACL 2018. B. Phipson and G. Smyth, "Permutation P-values Should Never Be Zero", 2010, for the added ones.
     """
-    _check_settings(level, resamples)
+    check_settings(level, resamples)
     pairs = _matched(a, b)
     of_a, of_b = _strata([first for first, _ in pairs]), _strata([second for _, second in pairs])
     strata = [_minus(first, second) for first, second in zip(of_a, of_b, strict=True)]
@@ -327,13 +327,27 @@ def over_seeds(values: Sequence[float], *, level: float = 0.95) -> Interval:
         >>> round(found.value, 2), round(found.low, 2), round(found.high, 2)
         (0.82, 0.77, 0.87)
     """
-    _check_settings(level, _FEWEST_RESAMPLES)
+    check_settings(level, _FEWEST_RESAMPLES)
     given = _finite("scores of seeds", values, least=2)
     from scipy.special import stdtrit
 
     mean, error = given.mean(), given.std(ddof=1) / math.sqrt(len(given))
     half = float(stdtrit(len(given) - 1, (1 + level) / 2) * error)
     return Interval(float(mean), float(mean) - half, float(mean) + half, level, len(given), 0)
+
+
+def check_settings(level: float, resamples: int) -> None:
+    """Check what all resampling takes.
+
+    Raises:
+        InputError: The level is not between 0 and 1, or there are fewer than 100 resamples.
+    """
+    if not 0 < level < 1:
+        message = f"level must lie between 0 and 1, such as 0.95; received {level!r}"
+        raise InputError(message)
+    if resamples < _FEWEST_RESAMPLES:
+        message = f"resamples must be at least {_FEWEST_RESAMPLES}; received {resamples!r}"
+        raise InputError(message)
 
 
 # The statistics. Scores become codes 0, 1, … in their order once, so that a resample is counted and never sorted.
@@ -663,8 +677,9 @@ def _aligned(a: Items, b: Items) -> Items:
         )
         raise InputError(message)
     for part, which in ((a, "first"), (b, "second")):
-        if len(set(part.ids)) != len(part.ids):
-            message = f"{_named(a)}: each item must have its own id; ids of the {which} model repeat: evaluate it again"
+        if len(set(part.ids)) != len(part.ids) or any(len(values) != len(part) for values in part.columns.values()):
+            message = f"{_named(a)}: each item must have its own id; the {which} model has {len(part):,} ids, of which "
+            message += f"{len(set(part.ids)):,} differ: evaluate it again"
             raise InputError(message)
     if differing := sorted(set(a.ids) ^ set(b.ids)):
         message = (
@@ -701,15 +716,6 @@ def _place(part: Items) -> tuple[str, str]:
 
 def _named(part: Items) -> str:
     return "/".join(_place(part))
-
-
-def _check_settings(level: float, resamples: int) -> None:
-    if not 0 < level < 1:
-        message = f"level must lie between 0 and 1, such as 0.95; received {level!r}"
-        raise InputError(message)
-    if resamples < _FEWEST_RESAMPLES:
-        message = f"resamples must be at least {_FEWEST_RESAMPLES}; received {resamples!r}"
-        raise InputError(message)
 
 
 def _finite(what: str, values: Sequence[float], *, least: int) -> Values:

@@ -2,6 +2,7 @@
 
 import datetime
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from embedkit.evaluation.results import ModelScores
@@ -32,5 +33,8 @@ def write_report(
     from embedkit.evaluation.report.page import page
 
     day = date or datetime.datetime.now(datetime.UTC).astimezone().date()
-    written = page(models, title, day)
-    write_atomic(path, lambda temporary: temporary.write_bytes(written.encode()) and None)
+    write_atomic(path, partial(_write, written=page(models, title, day)))
+
+
+def _write(path: Path, written: str) -> None:
+    path.write_bytes(written.encode())

@@ -157,7 +157,7 @@ def _axis(scores: Sequence[float]) -> _Axis:
     low, high = 100 * min(scores), 100 * max(scores)
     margin = max(0.08 * (high - low), 0.5)
     low, high = low - margin, high + margin
-    raw = (high - low) / 4
+    raw = (high - low) / 5
     magnitude = 10.0 ** math.floor(math.log10(raw))
     step = next(magnitude * step for step in _STEPS if magnitude * step >= raw * 0.99)
     first, last = math.ceil(low / step), math.floor(high / step)

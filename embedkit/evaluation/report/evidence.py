@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from embedkit.errors import InputError
@@ -167,7 +167,9 @@ def gather(models: Sequence[ModelScores]) -> Evidence:
         labels=_different(ordered, [model.label for model in ordered]),
         names=_different(ordered, [_short(model) for model in ordered]),
         tasks=tuple(
-            sorted((_about(name, models) for name in names), key=lambda task: (task.modality, task.task_type, task.name))
+            sorted(
+                (_about(name, ordered) for name in names), key=lambda task: (task.modality, task.task_type, task.name)
+            )
         ),
         cells=cells,
         shared=shared,
@@ -181,31 +183,21 @@ def leads(evidence: Evidence) -> dict[str, Lead]:
     from embedkit.evaluation.statistics import holm
 
     first = {task.name: lead for task in evidence.tasks if (lead := _lead(evidence, task.name))}
-    told = [task for task, lead in first.items() if lead.p_value is not None]
-    corrected = holm([first[task].p_value for task in told]) if told else []
-    for task, p_value in zip(told, corrected, strict=True):
-        first[task] = Lead(first[task].best, first[task].second, float(p_value), "")
-    return first
+    told = {task: lead.p_value for task, lead in first.items() if lead.p_value is not None}
+    corrected = dict(zip(told, holm(list(told.values())), strict=True))
+    return {task: replace(lead, p_value=corrected.get(task)) for task, lead in first.items()}
 
 
 def _lead(evidence: Evidence, task: str) -> Lead | None:
-    from embedkit.evaluation.statistics import paired_difference
+    from embedkit.evaluation.compare import compare
 
     ranked = evidence.ranked(task, evidence.contenders)
     if len(ranked) < 2:
         return Lead(ranked[0], None, None, "only one model was run") if ranked else None
     best, second = ranked[:2]
-    a, b = (evidence.models[i].tasks[task] for i in (best, second))
-    if a.dataset_revision != b.dataset_revision:
-        return Lead(best, second, None, "the best two were run on different revisions of the data")
-    reason = evidence.cells[best, task].reason or evidence.cells[second, task].reason
-    if reason:
-        return Lead(best, second, None, reason)
-    try:
-        p_value = paired_difference(a.items, b.items).p_value
-    except InputError as error:
-        return Lead(best, second, None, str(error))
-    return Lead(best, second, p_value, "")
+    resamples = max(_RESAMPLES[1], math.ceil(2 * len(evidence.tasks) / LEVEL))  # fewer could not pass Holm's correction
+    found = compare(evidence.models[best], evidence.models[second], [task], resamples=resamples).tasks[0]
+    return Lead(best, second, found.difference.p_value if found.difference else None, found.reason)
 
 
 def _cell(score: TaskScore, resamples: int) -> Cell:
@@ -280,6 +272,4 @@ def _different(models: Sequence[ModelScores], labels: Sequence[str]) -> tuple[st
         for model, label in zip(models, labels, strict=True)
     ]
     again = Counter(with_revision)
-    return tuple(
-        label if again[label] == 1 else f"{label} #{i + 1}" for i, label in enumerate(with_revision)
-    )
+    return tuple(label if again[label] == 1 else f"{label} #{i + 1}" for i, label in enumerate(with_revision))

@@ -27,9 +27,14 @@ def text(value: object, limit: int = 200) -> str:
         >>> text("<b>\x00 & 'so on'", limit=8)
         '&lt;b&gt;\ufffd &amp; &#x27;…'
     """
+    return html.escape(plain(value, limit))
+
+
+def plain(value: object, limit: int = 200) -> str:
+    """`value` as text that neither a page nor a terminal obeys, cut after `limit` characters."""
     written = str(value)
     shown = "".join(_visible(character) for character in written[:limit])
-    return html.escape(shown + _CUT if len(written) > limit else shown)
+    return shown + _CUT if len(written) > limit else shown
 
 
 def breakable(value: object) -> str:

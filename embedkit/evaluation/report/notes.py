@@ -49,7 +49,8 @@ def _parts_with_examples(evidence: Evidence, model: int, task: Task) -> list[Ite
 
 def _examples(parts: Sequence[Items], room: int) -> str:
     """From each split and subset in turn, as many as there is room for, and one at least."""
-    shown, used = [], 0
+    shown: list[str] = []
+    used = 0
     for example, part in _worst_in_turn(parts):
         limit = max(20, min(_FIELD, room // (2 * len(example) or 1)))
         block = _example(example, part, limit)
@@ -68,7 +69,8 @@ def _worst_in_turn(parts: Sequence[Items]) -> list[tuple[Mapping[str, str], Item
 def _example(example: Mapping[str, str], part: Items, limit: int) -> str:
     where = "" if part.subset == "default" else f"<dt>subset</dt><dd>{text(part.subset)}</dd>"
     fields = "".join(
-        f'<dt>{text(name, 40)}</dt><dd dir="auto">{text(value, limit)}</dd>' for name, value in list(example.items())[:12]
+        f'<dt>{text(name, 40)}</dt><dd dir="auto">{text(value, limit)}</dd>'
+        for name, value in list(example.items())[:12]
     )
     return f"<li><dl>{where}{fields}</dl></li>"
 
@@ -132,7 +134,8 @@ def _without_interval(evidence: Evidence) -> str:
     if not affected:
         return ""
     rows = [
-        f'<tr><th scope="row">{isolated(task)}</th><td>{text(reason, 500)}</td><td>{text(", ".join(names), 500)}</td></tr>'
+        f'<tr><th scope="row">{isolated(task)}</th><td>{text(reason, 500)}</td>'
+        f"<td>{text(', '.join(names), 500)}</td></tr>"
         for (task, reason), names in list(affected.items())[:_MOST_REASONS]
     ]
     return "<h3>Scores without an interval</h3>" + _table(("task", "why", "models"), rows, "Scores without an interval")

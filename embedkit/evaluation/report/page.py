@@ -13,7 +13,7 @@ from embedkit import __version__
 from embedkit.errors import InputError
 from embedkit.evaluation.report import charts, summary, tables
 from embedkit.evaluation.report.evidence import Evidence, Lead, Task, gather, leads
-from embedkit.evaluation.report.markup import MISSING, isolated, seconds, text
+from embedkit.evaluation.report.markup import isolated, text
 from embedkit.evaluation.report.notes import example_lists, notes
 from embedkit.evaluation.results import ModelScores
 
@@ -62,14 +62,13 @@ def _document(
     policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
     keys = {name: name.lower().replace(" ", "-") for name in sections}
     links = "".join(f'<a href="#{key}">{name}</a>' for name, key in keys.items())
-    bodies = "".join(
-        f'<section id="{keys[name]}"><h2>{name}</h2>{body}</section>' for name, body in sections.items()
-    )
+    bodies = "".join(f'<section id="{keys[name]}"><h2>{name}</h2>{body}</section>' for name, body in sections.items())
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta name="color-scheme" content="light dark"><title>{text(title)}</title>\n<style>\n{style}</style></head>\n'
+        f'<meta name="color-scheme" content="light dark"><title>{text(title)}</title>\n'
+        f"<style>\n{style}</style></head>\n"
         f"<body><header><h1>{isolated(title)}</h1>"
         f"<p>{date.isoformat()} · {_versions(evidence)}</p></header>"
         f'<nav aria-label="Sections">{links}</nav><main>{_filter_boxes(filters)}{bodies}</main>'
@@ -101,7 +100,8 @@ def _filter_boxes(filters: tables.Filters) -> str:
         if len(names) < 2:
             return ""
         inputs = "".join(
-            f'<label><input type="checkbox" id="show-{key}" checked> {text(name)}</label>' for name, key in names.items()
+            f'<label><input type="checkbox" id="show-{key}" checked> {text(name)}</label>'
+            for name, key in names.items()
         )
         return f"<fieldset><legend>{legend}</legend>{inputs}</fieldset>"
 
@@ -170,17 +170,16 @@ def _comparison(evidence: Evidence, filters: tables.Filters) -> str:
     for other in others:
         try:
             compared[other] = compare(evidence.models[0], evidence.models[other])
-            sentences = "".join(f"<li>{text(words, 500)}</li>" for words in compared[other].words())
+            *of_tasks, over_all = compared[other].words()
+            sentences = "".join(f"<li>{text(words, 500)}</li>" for words in of_tasks)
+            said.append(f"<details><summary>{text(over_all, 800)}</summary><ul>{sentences}</ul></details>")
         except InputError as error:
-            sentences = f"<li>{text(error, 500)}</li>"
-        name = isolated(evidence.labels[other])
-        said.append(f"<details{' open' if other == 1 else ''}><summary>Against {name}</summary><ul>{sentences}</ul></details>")
+            said.append(f"<p>{text(error, 500)}</p>")
     left_out = len(evidence.contenders) - 1 - len(others)
     note = f" The other {left_out} are left out." if left_out else ""
-    intro = (
-        f"<p>{isolated(evidence.labels[0])}, {'which has the best mean' if evidence.shared else 'the first in the table'}, "
-        f"against the others, item by item where both have the same items.{note}</p>"
-    )
+    place = "which has the best mean" if evidence.shared else "the first in the table"
+    first = f"{isolated(evidence.labels[0])}, {place}"
+    intro = f"<p>{first}, against the others, item by item where both have the same items.{note}</p>"
     legend = (
         "<p>Difference in points, positive where the first model is better; p-value by Holm over the tasks of a row; "
         "bold where it is below 0.05.</p>"
@@ -195,7 +194,10 @@ def _cost(evidence: Evidence) -> str:
         "seconds": {model: evidence.seconds(model) for model in numbers},
         "bytes": {model: float(tables.BYTES_PER_NUMBER * (evidence.dim(model) or 0)) for model in numbers},
     }
-    units = {"seconds": lambda cost: f"{cost:,.3g} s" if cost < 1000 else f"{cost:,.0f} s", "bytes": lambda cost: f"{cost:,.0f} B"}
+    units = {
+        "seconds": lambda cost: f"{cost:,.3g} s" if cost < 1000 else f"{cost:,.0f} s",
+        "bytes": lambda cost: f"{cost:,.0f} B",
+    }
     titles = {
         "seconds": f"Mean against seconds of evaluation over {len(evidence.shared)} shared tasks",
         "bytes": "Mean against bytes a vector (float32)",
@@ -212,7 +214,7 @@ def _cost(evidence: Evidence) -> str:
         at = {mark.number for mark in (marks[i] for i in charts.frontier([(m.cost, -m.quality) for m in marks]))}
         best[cost] = {model for model, number in numbers.items() if number in at}
         chart = charts.pareto(marks, key=f"cost-{cost}", title=titles[cost], unit=units[cost])
-        drawn.append(f"<figure><figcaption>{titles[cost]}</figcaption><div class=\"plot\">{chart}</div></figure>")
+        drawn.append(f'<figure><figcaption>{titles[cost]}</figcaption><div class="plot">{chart}</div></figure>')
     if not drawn:
         return ""
     said = (
@@ -224,4 +226,4 @@ def _cost(evidence: Evidence) -> str:
 
 def _elastic(evidence: Evidence, filters: tables.Filters) -> str:
     grids = tables.elastic_grids(evidence, filters)
-    return f"{tables.heat_legend()}{grids}" if grids else ""
+    return f"{tables.heat_legend('grid')}{grids}" if grids else ""

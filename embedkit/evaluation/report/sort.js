@@ -1,6 +1,6 @@
 "use strict";
 // Sorts the models of the score table by the column whose heading was pressed; floors stay in their group.
-const table = document.getElementById("scores");
+const table = document.querySelector("table.scores");
 // Heading → column: those that span both rows of the head come first, then the tasks.
 const buttons = [...table.tHead.querySelectorAll("button")];
 const value = (row, column) => {

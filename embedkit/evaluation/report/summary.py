@@ -19,11 +19,14 @@ def findings(evidence: Evidence, lead: Mapping[str, Lead]) -> list[str]:
     if compared:
         said.append(
             f"The best model of a task differs from the second by more than chance on <b>{len(real)}</b> of the "
-            f"{_count(compared, 'task')} where it can be told (paired test, Holm over the tasks, 5 %)"
-            f"{': ' + _names(real) if real else ''}."
+            f"{_count(compared, 'task')} where it can be told (paired test, Holm over the tasks, 5 %)."
         )
-    for model, tasks in _led(lead, real).items():
-        said.append(f"{isolated(evidence.labels[model])} has a real lead on {_names(tasks)}.")
+    said += _some(
+        [
+            f"{isolated(evidence.labels[model])} has a real lead on {_names(tasks)}."
+            for model, tasks in _led(lead, real).items()
+        ]
+    )
     return said
 
 
@@ -35,13 +38,17 @@ def limits(evidence: Evidence, lead: Mapping[str, Lead]) -> list[str]:
         said.append(f"Who is best cannot be told on {_names(close)}: the best two differ by no more than chance.")
     unknown = Counter(one.reason for one in lead.values() if one.reason)
     for reason, count in unknown.most_common(_MOST):
-        said.append(f"Whether the best is better than the second is not known on {_count(count, 'task')}: {text(reason)}.")
+        said.append(
+            f"Whether the best is better than the second is not known on {_count(count, 'task')}: {text(reason)}."
+        )
     said += _against_floors(evidence)
     if not evidence.shared:
         said.append("No task was run on all models, so there is no mean.")
     grid = len(evidence.models) * len(evidence.tasks)
     if len(evidence.cells) < grid:
-        said.append(f"Not run, and shown as “–”: {grid - len(evidence.cells):,} of {grid:,} pairs of a model and a task.")
+        said.append(
+            f"Not run, and shown as “–”: {grid - len(evidence.cells):,} of {grid:,} pairs of a model and a task."
+        )
     return said
 
 
@@ -58,7 +65,9 @@ def _best_mean(evidence: Evidence) -> list[str]:
     if not ranked:
         return []
     over = "the only task" if len(evidence.shared) == 1 else f"the {len(evidence.shared)} tasks that all models share"
-    first = f"Best mean over {over}: {isolated(evidence.labels[ranked[0]])} with <b>{points(evidence.means[ranked[0]])}</b>"
+    first = (
+        f"Best mean over {over}: {isolated(evidence.labels[ranked[0]])} with <b>{points(evidence.means[ranked[0]])}</b>"
+    )
     if len(ranked) == 1:
         return [f"{first}."]
     return [f"{first}, before {isolated(evidence.labels[ranked[1]])} with {points(evidence.means[ranked[1]])}."]
@@ -72,12 +81,10 @@ def _led(lead: Mapping[str, Lead], real: Sequence[str]) -> dict[int, list[str]]:
 
 
 def _differing_data(evidence: Evidence) -> list[str]:
-    return [
-        f"{isolated(task.name)} was run on {len(task.revisions)} different revisions of its data: "
-        "its scores cannot be compared between models."
-        for task in evidence.tasks
-        if len(task.revisions) > 1
-    ]
+    differing = [task.name for task in evidence.tasks if len(task.revisions) > 1]
+    if not differing:
+        return []
+    return [f"Models were run on different revisions of the data, and cannot be compared, on {_names(differing)}."]
 
 
 def _against_floors(evidence: Evidence) -> list[str]:
@@ -89,15 +96,21 @@ def _against_floors(evidence: Evidence) -> list[str]:
         for model in evidence.ranked(task.name, evidence.contenders):
             if floors and evidence.score(model, task.name) <= evidence.score(floors[0], task.name):
                 below.setdefault(model, []).append(task.name)
-    return [
-        f"{isolated(evidence.labels[model])} is <b>not above the best floor</b> on {_names(tasks)}."
-        for model, tasks in below.items()
-    ]
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for model, tasks in below.items():
+        alike.setdefault(tuple(tasks), []).append(evidence.labels[model])
+    said = [f"<b>Not above the best floor</b> on {_names(tasks)}: {_names(labels)}." for tasks, labels in alike.items()]
+    return _some(said)
 
 
-def _names(tasks: Sequence[str]) -> str:
-    shown = ", ".join(isolated(task) for task in tasks[:_MOST])
-    return f"{shown} and {len(tasks) - _MOST} more" if len(tasks) > _MOST else shown
+def _names(names: Sequence[str]) -> str:
+    shown = ", ".join(isolated(name) for name in names[:_MOST])
+    return f"{shown} and {len(names) - _MOST} more" if len(names) > _MOST else shown
+
+
+def _some(sentences: list[str]) -> list[str]:
+    left_out = len(sentences) - _MOST
+    return [*sentences[:_MOST], *([f"{left_out} more like this."] if left_out > 0 else [])]
 
 
 def _count(number: int, noun: str) -> str:

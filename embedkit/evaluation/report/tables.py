@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from embedkit.evaluation.report.charts import frontier
@@ -62,41 +63,51 @@ def score_table(evidence: Evidence, lead: Mapping[str, Lead], filters: Filters) 
             if held.low is not None
             else f'<small title="{text(held.reason)}">no interval</small>'
         )
-        score = f'<b>{points(held.score)}</b><span class="sr"> best, and shown to be</span>' if leads else points(held.score)
+        score = (
+            f'<b>{points(held.score)}</b><span class="sr"> best, and shown to be</span>'
+            if leads
+            else points(held.score)
+        )
         return f'<td class="{filters.classes(task)}{" lead" if leads else ""}">{score} {interval}</td>'
 
     def row(model: int) -> str:
         cells = "".join(cell(model, task) for task in evidence.tasks)
         mean = f'<td class="mean">{points(evidence.means[model])}</td>'
-        return f'<tr>{row_name(evidence, model)}{mean}{cells}</tr>'
+        return f"<tr>{row_name(evidence, model)}{mean}{cells}</tr>"
 
     head = _head(evidence.tasks, filters, first=("model", "mean"), sortable=True)
     body = _body(evidence, row, len(evidence.tasks) + 2)
-    return scroll(f'<table class="scores" id="scores">{head}{body}</table>', "Scores of all models on all tasks")
+    return scroll(f'<table class="scores">{head}{body}</table>', "Scores of all models on all tasks")
 
 
 def heat_map(evidence: Evidence, filters: Filters) -> str:
     """Models × tasks, coloured by how far a score lies below the best of its task."""
-    best = {task.name: _best(evidence.score(i, task.name) for i in range(len(evidence.models))) for task in evidence.tasks}
+    best = {
+        task.name: _best(evidence.score(i, task.name) for i in range(len(evidence.models))) for task in evidence.tasks
+    }
 
     def row(model: int) -> str:
         cells = "".join(
             _heat_cell(evidence.score(model, task.name), best[task.name], filters.classes(task))
             for task in evidence.tasks
         )
-        return f'<tr>{row_name(evidence, model)}{cells}</tr>'
+        return f"<tr>{row_name(evidence, model)}{cells}</tr>"
 
     head = _head(evidence.tasks, filters, first=("model",))
     body = _body(evidence, row, len(evidence.tasks) + 1)
     table = scroll(f'<table class="heat">{head}{body}</table>', "Heat map of scores")
-    return heat_legend() + table
+    return heat_legend("task") + table
 
 
-def heat_legend() -> str:
-    """What the colours of a heat map mean."""
-    ends = [f"up to {HEAT[0]:g}", *(f"{a:g} to {b:g}" for a, b in zip(HEAT, HEAT[1:], strict=False)), f"over {HEAT[-1]:g}"]
+def heat_legend(among: str) -> str:
+    """What the colours of a heat map mean: how far below the best of what."""
+    ends = [
+        f"up to {HEAT[0]:g}",
+        *(f"{a:g} to {b:g}" for a, b in pairwise(HEAT)),
+        f"over {HEAT[-1]:g}",
+    ]
     keys = "".join(f'<li class="h{i}">{end}</li>' for i, end in enumerate(ends))
-    return f'<p class="key">Points below the best score of the task:</p><ol class="legend">{keys}</ol>'
+    return f'<p class="key">Points below the best score of the {among}:</p><ol class="legend">{keys}</ol>'
 
 
 def comparison_table(evidence: Evidence, compared: Mapping[int, "Comparison"], filters: Filters) -> str:
@@ -114,8 +125,7 @@ def comparison_table(evidence: Evidence, compared: Mapping[int, "Comparison"], f
         )
 
     rows = "".join(
-        f'<tr>{row_name(evidence, other)}'
-        f"{''.join(cell(comparison, task) for task in evidence.tasks)}</tr>"
+        f"<tr>{row_name(evidence, other)}{''.join(cell(comparison, task) for task in evidence.tasks)}</tr>"
         for other, comparison in compared.items()
     )
     head = _head(evidence.tasks, filters, first=("against",))
@@ -131,7 +141,8 @@ def cost_table(evidence: Evidence, numbers: Mapping[int, int], best: Mapping[str
         rows.append(
             f"<tr>{row_name(evidence, model)}<td>{number}</td>"
             f"<td>{points(evidence.means[model])}</td><td>{seconds(evidence.seconds(model))}</td>"
-            f'<td>{f"{BYTES_PER_NUMBER * dim:,}" if dim else MISSING}</td><td class="words">{where or MISSING}</td></tr>'
+            f"<td>{_bytes(dim or math.inf)}</td>"
+            f'<td class="words">{where or MISSING}</td></tr>'
         )
     head = _simple_head("model", "mark", "mean", "seconds", "bytes a vector", "on the frontier of")
     return scroll(f'<table class="costs">{head}<tbody>{"".join(rows)}</tbody></table>', "Quality and cost")
@@ -175,7 +186,8 @@ def _grid_map(evidence: Evidence, members: Sequence[int], task: Task, filters: F
         f"{''.join(_heat_cell(scores.get((depth, width), math.nan), best, '') for width in widths)}</tr>"
         for depth in depths
     )
-    table = f'<table class="heat grid"><thead><tr><th scope="col">layers \\ dims</th>{head}</tr></thead><tbody>{rows}</tbody></table>'
+    corner = '<th scope="col">layers \\ dims</th>'
+    table = f'<table class="heat grid"><thead><tr>{corner}{head}</tr></thead><tbody>{rows}</tbody></table>'
     return (
         f'<figure class="{filters.classes(task)}"><figcaption>{isolated(task.name)}</figcaption>'
         f"{scroll(table, f'{task.name} by layers and dimensions')}</figure>"
@@ -184,19 +196,17 @@ def _grid_map(evidence: Evidence, members: Sequence[int], task: Task, filters: F
 
 def _grid_frontier(evidence: Evidence, members: Sequence[int]) -> str:
     told = [(i, mean) for i in members if (mean := evidence.means[i]) is not None]
-    costs = [
-        (_setting(evidence.models[i], _DEPTH), _setting(evidence.models[i], _WIDTH), -mean) for i, mean in told
-    ]
+    costs = [(_setting(evidence.models[i], _DEPTH), _setting(evidence.models[i], _WIDTH), -mean) for i, mean in told]
     rows = "".join(
-        f'<tr><td>{_number(costs[at][0])}</td><td>{_number(costs[at][1])}</td><td>{_bytes(costs[at][1])}</td>'
-        f"<td>{points(-costs[at][2])}</td><td>{seconds(evidence.seconds(told[at][0]))}</td></tr>"
+        f'<tr><th scope="row">{_number(costs[at][0])}</th><td>{_number(costs[at][1])}</td>'
+        f"<td>{_bytes(costs[at][1])}</td><td>{points(-costs[at][2])}</td><td>{seconds(evidence.seconds(told[at][0]))}</td></tr>"
         for at in sorted(frontier(costs), key=lambda at: costs[at])
     )
     if not rows:
         return ""
     head = _simple_head("layers", "dims", "bytes a vector", "mean", "seconds")
     said = "<p>Settings that no other beats: each other one has more layers, more dimensions or a lower mean.</p>"
-    return said + scroll(f"<table>{head}<tbody>{rows}</tbody></table>", "Settings that no other beats")
+    return said + scroll(f'<table class="grid">{head}<tbody>{rows}</tbody></table>', "Settings that no other beats")
 
 
 def _number(value: float) -> str:
@@ -247,7 +257,7 @@ def _simple_head(*names: str) -> str:
 def _heat_cell(score: float, best: float | None, classes: str) -> str:
     if best is None or not math.isfinite(score):
         return f'<td class="{classes} none">{MISSING}</td>'
-    below = 100 * (best - score)
+    below = round(100 * (best - score), 6)
     return f'<td class="{classes} h{sum(below > end for end in HEAT)}">{points(score, 1)}</td>'
 
 

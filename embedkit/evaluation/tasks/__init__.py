@@ -1,1 +1,1 @@
-"""Tasks to evaluate on: people's own files, known data sets on this machine, and tasks of embedkit's own. Imports mteb."""
+"""Tasks to evaluate on: own files, known data sets on this machine, and tasks that are made here. Imports mteb."""

@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import mteb
+import mteb.tasks
 from datasets import DatasetDict
 from mteb.abstasks import AbsTask
 
@@ -100,7 +101,7 @@ def known_task(name: str, folder: Path | None = None) -> AbsTask:
         InputError: An unknown name, for which the nearest are suggested, or a file that is missing or damaged.
     """
     if name not in KNOWN:
-        near = difflib.get_close_matches(name, [*KNOWN, *(task.metadata.name for task in mteb.get_tasks())], 3, 0.5)
+        near = difflib.get_close_matches(name, {*KNOWN, *_names_in_mteb()}, 3, 0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else f"choose from {', '.join(sorted(KNOWN))}"
         message = f"task must be a data set that is known; received {name!r}: {hint}"
         raise InputError(message)
@@ -115,6 +116,12 @@ def known_task(name: str, folder: Path | None = None) -> AbsTask:
     except (ValueError, LookupError, TypeError, csv.Error) as error:
         message = f"{place} must hold the data set of {name}; it cannot be read as such ({error}): fetch it again"
         raise InputError(message) from None
+
+
+def _names_in_mteb() -> set[str]:
+    """From its classes: `mteb.get_tasks` makes and seeds every task, which takes seconds where torch is loaded."""
+    classes = (held for held in vars(mteb.tasks).values() if isinstance(held, type) and issubclass(held, AbsTask))
+    return {made.metadata.name for made in classes if hasattr(made, "metadata")}
 
 
 # -- data sets that mteb has ---------------------------------------------------------------------------

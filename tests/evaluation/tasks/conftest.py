@@ -27,6 +27,7 @@ def cosines(first, second):
 
 @pytest.fixture(scope="session")
 def hashing_model():
+    import sentence_transformers  # noqa: F401  # mteb imports it at the first run: not the time of the first test
     from mteb.models.abs_encoder import AbsEncoder
     from mteb.models.model_meta import ModelMeta
 
@@ -46,9 +47,11 @@ def hashing_model():
 def run(hashing_model):
     """A function giving mteb's result of a task."""
     import mteb
+    from threadpoolctl import threadpool_limits
 
     def evaluate(task):
         options = {"cache": None, "co2_tracker": False, "show_progress_bar": False}
-        return mteb.evaluate(hashing_model, task, **options).task_results[0]
+        with threadpool_limits(1):  # on so few rows, threads only wait for each other
+            return mteb.evaluate(hashing_model, task, **options).task_results[0]
 
     return evaluate

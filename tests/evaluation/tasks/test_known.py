@@ -235,19 +235,19 @@ def test_cranfield_is_whole(known):
 
 
 @pytest.mark.data
-@pytest.mark.parametrize(
-    "name",
-    [
-        "CranfieldRetrieval",
-        "STS13",
-        *(
-            pytest.param(name, marks=pytest.mark.slow)
-            for name in ("NLUppHotels", "SIB200Classification", "AGNewsTopics")
-        ),
-    ],
-)
+@pytest.mark.parametrize("name", ["CranfieldRetrieval", "STS13", pytest.param("NLUppHotels", marks=pytest.mark.slow)])
 def test_real_data_run_to_a_score(known, run, name):
     assert 0 < run(known(name)).scores["test"][0]["main_score"] < 1
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_a_language_that_mteb_does_not_list_is_run(known, run):
+    task = known("SIB200Classification").filter_languages(["arb", "eng"]).filter_eval_splits(["test"])
+    found = {entry["hf_subset"]: entry for entry in run(task).scores["test"]}
+    assert set(found) == {"arb_Arab", "eng_Latn"}
+    assert found["arb_Arab"]["languages"] == ["arb-Arab"]
+    assert found["eng_Latn"]["main_score"] > 1 / 7
 
 
 def test_every_known_task_says_where_it_is():
