@@ -3,6 +3,7 @@
 import statistics
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def run(smoke: bool) -> Iterator[Row]:
     root = data_folder("text").parent
     layers, dims, runs = (LAYERS[-2:], DIMS[-2:], 1) if smoke else (LAYERS, DIMS, RUNS)
     for name in TASKS[:1] if smoke else TASKS:
-        task = known_task(name, root)
+        task: Any = known_task(name, root)
         if smoke:
             task.dataset = DatasetDict({"test": task.dataset["test"].select(range(64))})
         yield _row(name, task, layers, dims, runs)
@@ -54,7 +55,7 @@ def _row(name: str, task: Any, layers: tuple[int, ...], dims: tuple[int, ...], r
         ratios.append(seconds(whole) / one)
         if turn == 0:
             # Depth decides what a cell costs, width does not: one width stands for all.
-            each = sum(seconds(lambda layer=layer: cell(layer, dims[-1])) for layer in layers) * len(dims) / one
+            each = sum(seconds(partial(cell, layer, dims[-1])) for layer in layers) * len(dims) / one
     return Row(
         method=f"elastic grid, {len(layers)} x {len(dims)} cells",
         dataset=name,

@@ -34,7 +34,7 @@ def run(smoke: bool) -> Iterator[Row]:
     if not (texts / "semeval_sts" / "2012" / "MSRvid.test.tsv").is_file():
         names = ["STS12WithoutMSRvid" if name == "STS12" else name for name in names]
     for name in names:
-        task = known_task(name, texts.parent)
+        task: Any = known_task(name, texts.parent)
         if smoke:
             task.dataset = DatasetDict({"test": task.dataset["test"].select(range(64))})
         yield _row(name, task)

@@ -144,7 +144,7 @@ def _errors_on_similarities(simulations: int, metric: str, *, worse: float) -> I
         a, b = target + noise_a, 0.8 + 0.1 * (target + (1 + worse) * noise_b)
         found += _differs("spearman", {"score": a, "target": target}, {"score": b, "target": target}, seed)
         naive += _raw_swap(a, b, target, generator) <= 1 - LEVEL
-    about = {"method": "paired_difference", "dataset": "Spearman, 2 scales, n=300", "metric": metric}
+    about = {"method": "paired_difference", "dataset": "Spearman, n=300", "metric": metric}
     variant, baseline = _permuted(simulations), naive / simulations
     yield _share(found, simulations, variant=f"{variant}; baseline: raw scores swapped", baseline=baseline, **about)
     yield _share(naive, simulations, variant=f"raw scores swapped, {variant}", baseline=None, **about)

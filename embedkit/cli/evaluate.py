@@ -191,7 +191,7 @@ def _columns(pairs: list[str] | None) -> dict[str, str]:
             raise typer.BadParameter(
                 f"must be ours=yours, as sentence1=premise; received {pair!r}", param_hint="--column"
             )
-    return dict(pair.split("=", 1) for pair in pairs or [])  # type: ignore[misc]  # each has two parts
+    return dict(pair.split("=", 1) for pair in pairs or [])
 
 
 def _as_dict(model: "ModelScores") -> dict[str, Any]:

@@ -23,6 +23,7 @@ from embedkit.encoders.depth import at_depths, num_layers_of
 from embedkit.encoders.fingerprint import fingerprint, weights_version
 from embedkit.encoders.forks import refuse_fork
 from embedkit.encoders.inputs import PreparedInputs, Reader, described, reader_for, text_problem
+from embedkit.encoders.model_folder import without_bars
 from embedkit.errors import EmbedkitError, InputError, ModelError
 from embedkit.io import replacing_folder, seal_folder
 from embedkit.ops.vectors import normalize, truncate
@@ -439,7 +440,7 @@ class Encoder(SentenceTransformer):
         if not safe_serialization:
             message = "safe_serialization must be True: embedkit writes safetensors only"
             raise InputError(message)
-        with replacing_folder(Path(path)) as folder:
+        with replacing_folder(Path(path)) as folder, without_bars():
             yield str(folder)
 
     @classmethod

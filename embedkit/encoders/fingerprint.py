@@ -10,8 +10,7 @@ from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 _VOLATILE = {"transformers_version", "_name_or_path", "name_or_path", "architectures", "dtype", "torch_dtype"}
-
-
+_SWITCHED = ("truncation", "padding")
 _optimizer_steps = 0
 
 
@@ -78,16 +77,21 @@ def _tokenizer_version(part: Any) -> Any:
     tokenizer: Any = getattr(part, "tokenizer", None)
     rust = getattr(tokenizer, "backend_tokenizer", tokenizer)
     steps = [repr(getattr(rust, name, None)) for name in ("normalizer", "pre_tokenizer", "post_processor")]
-    return [*steps, len(tokenizer) if hasattr(tokenizer, "__len__") else None]
+    return [*steps, len(tokenizer) if hasattr(tokenizer, "__len__") else None, _cut_side(tokenizer)]
 
 
 def _tokenizer_settings(tokenizer: Any) -> Any:
-    """The tokenizer's own JSON without truncation and padding, which calls switch on and off."""
+    """The tokenizer's own JSON without what calls switch on and off."""
     rust = getattr(tokenizer, "backend_tokenizer", tokenizer)
     if not hasattr(rust, "to_str"):
         return None if tokenizer is None else type(tokenizer).__name__
-    settings = json.loads(rust.to_str())
-    return {name: value for name, value in settings.items() if name not in ("truncation", "padding")}
+    settings = {name: value for name, value in json.loads(rust.to_str()).items() if name not in _SWITCHED}
+    return settings if _cut_side(tokenizer) == "right" else {**settings, "truncation_side": _cut_side(tokenizer)}
+
+
+def _cut_side(tokenizer: Any) -> str:
+    """Which end of a long text is cut off."""
+    return getattr(tokenizer, "truncation_side", "right")
 
 
 def _canonical(value: Any) -> bytes:

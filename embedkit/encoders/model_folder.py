@@ -189,7 +189,7 @@ def _routed_classes(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def _watched_loading() -> Iterator[list[str]]:
-    """Load without bars, which would be drawn even into a pipe, and collect the weights that are reported missing.
+    """Load without bars, and collect the weights that are reported missing.
 
     transformers draws what a checkpoint lacks at random and says so only in its log. A pooler is no loss: vectors
     are pooled from the tokens.
@@ -204,16 +204,25 @@ def _watched_loading() -> Iterator[list[str]]:
 
     logger = logging.getLogger("transformers.modeling_utils")
     level, own_level = logger.getEffectiveLevel(), logger.level
-    were_shown = hf_logging.is_progress_bar_enabled()
-    hf_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     logger.addFilter(collect)
     if level > logging.WARNING:
         logger.setLevel(logging.WARNING)
     try:
-        yield missing
+        with without_bars():
+            yield missing
     finally:
         logger.removeFilter(collect)
         logger.setLevel(own_level)
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Meanwhile transformers draws no bars, which it would even into a pipe."""
+    were_shown = hf_logging.is_progress_bar_enabled()
+    hf_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
         if were_shown:
             hf_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 

@@ -20,7 +20,7 @@ Integers: TypeAlias = NDArray[np.integer[Any]]
 Values: TypeAlias = NDArray[np.float64]
 Evaluate: TypeAlias = Callable[[Integers], Values]
 
-_BLOCK = 2**17  # resampled items in memory at once: what the processor caches hold, five times faster than 2**20
+_BLOCK = 2**17  # resampled items in memory at once: about what the processor caches hold
 _GROUPS = 200  # how finely the jackknife cuts a part
 _ROUNDING = 1e-12  # differences of scores below this are those of summation order
 _VANISHING = 1e-20  # mean square, where 1 is that of all items, below which a resampled column is constant
@@ -155,10 +155,11 @@ def bootstrap_interval(
 
     Items are resampled within each part. Bias correction and acceleration (BCa) move the two percentiles for the
     bias and skewness of the score; t quantiles times sqrt(n / (n − parts)) in place of normal ones widen them where
-    there are few items. Of percentile, reflected, t, BC and BCa intervals, plain and expanded, this one alone held
-    its level in simulation for accuracies near 1, skewed query scores, average precision and macro F1, where
-    percentiles fall to 92 % and, with forty classes, to 79 %; `benchmarks/evaluation/statistics.py` measures it. Macro
-    F1 over classes of fewer than ten items each stays too narrow.
+    there are few items. `benchmarks/evaluation/statistics.py` measures how often 95 % intervals hold the truth: 94 to
+    96 % for accuracy 0.8, query scores with many zeros and ones, Spearman, average precision and macro F1 of forty
+    classes, where plain percentiles fall to 81 %; 98 % for accuracy 0.97 of 200, more than asked. Not to be trusted:
+    heavily skewed scores of some ten items, and macro F1 over classes of fewer than ten items each, where intervals
+    are too narrow.
 
     Resamples that do not define the statistic (one class only) are drawn anew. Where all resamples give one value
     (one item, or all items alike) they say nothing of what was not drawn. Then the interval allows for the share of
@@ -208,7 +209,8 @@ def paired_difference(
     permutation test: item by item, a coin decides whether the two models' answers change places. Raw similarities of
     two models live on different scales and could not change places, so "spearman", "auc" and "average_precision"
     swap ranks within the model and "pearson" swaps standardised scores, which leaves both models' values as they are.
-    Interval and test are two procedures: near the edge one may exclude 0 and the other not; the test decides.
+    Interval and test are two procedures: near the edge one may exclude 0 and the other not; the test decides. Where
+    differences are coarse, as of accuracies, ties count as extreme and the test errs less often than it says.
 
     Args:
         a: Items of the first model, one entry a split and subset.
@@ -574,7 +576,7 @@ def _ends(
 
 
 def _tails(drawn: Values, value: float, strata: Sequence[_Stratum], level: float) -> Values:
-    """Which quantiles of the resampled values are the ends: Efron's, Eq. 6.8, with Hesterberg's t in place of z."""
+    """Which quantiles of the resampled values are the ends: Efron's BCa, with Hesterberg's t in place of z."""
     from scipy.special import ndtr, ndtri, stdtrit
 
     below = np.mean(drawn < value - _ROUNDING) + np.mean(np.abs(drawn - value) <= _ROUNDING) / 2

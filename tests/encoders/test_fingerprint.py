@@ -118,6 +118,15 @@ def test_whatever_changes_vectors_changes_a_fingerprint_that_was_asked_for_befor
     assert encoder.fingerprint == fingerprint(encoder)
 
 
+def test_which_end_of_a_long_text_is_cut_off_counts(make_encoder):
+    encoder = make_encoder()
+    before = encoder.fingerprint
+    encoder.tokenizer.truncation_side = "left"
+    assert encoder.fingerprint != before
+    encoder.tokenizer.truncation_side = "right"
+    assert encoder.fingerprint == before
+
+
 @pytest.mark.parametrize("fused", [True, False])
 def test_a_training_step_changes_it(make_encoder, fused):
     encoder = make_encoder()

@@ -1,5 +1,7 @@
 """Any encoder as a model of mteb."""
 
+import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -135,7 +137,7 @@ class EncoderModel(AbsEncoder):
 
 
 def revision_of(encoder: Any) -> str:
-    """Content hash of an encoder, forty characters.
+    """Content hash of an encoder, forty characters: its weights, and what it does unless told otherwise.
 
     Raises:
         InputError: It has none; pass one as `revision`.
@@ -153,6 +155,10 @@ def revision_of(encoder: Any) -> str:
             "pass revision=, another one for each change of the model"
         )
         raise InputError(message)
+    prompts = {name: text for name, text in (getattr(encoder, "prompts", None) or {}).items() if text}
+    habits = [prompts, *(getattr(encoder, name, None) for name in ("default_prompt_name", "truncate_dim"))]
+    if any(habits) or _similarity(encoder) != ScoringFunction.COSINE:
+        known = hashlib.sha256(json.dumps([known, habits, _similarity(encoder).value]).encode()).hexdigest()
     return known[:40]
 
 

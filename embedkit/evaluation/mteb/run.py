@@ -1,6 +1,7 @@
 """Run a model, and the floors it is measured against, on tasks."""
 
 import logging
+import random
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -10,6 +11,7 @@ from typing import Any, TypeAlias
 
 import datasets
 import mteb
+import numpy as np
 from mteb.abstasks import AbsTask
 from mteb.results import TaskResult
 
@@ -140,6 +142,8 @@ def score(model: Model, task: AbsTask, batch_size: int, **kept: Any) -> TaskResu
         batch_size: Handed to the encoder.
         **kept: mteb's `cache` and `prediction_folder`: where to write what is found, if anywhere.
     """
+    # mteb goes on drawing from where the last model stopped; all models must meet the same samples.
+    task.rng_state, task.np_rng = random.Random(task.seed), np.random.default_rng(task.seed)  # noqa: S311
     native = getattr(task, "native", {})
     options: Any = {"batch_size": batch_size, "show_progress_bar": None}
     with quiet(), model.reading(native) if isinstance(model, EncoderModel) else nullcontext():

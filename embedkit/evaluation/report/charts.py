@@ -100,7 +100,7 @@ def pareto(marks: Sequence[Point], *, key: str, title: str, unit: Callable[[floa
     steps = _steps(sorted((marks[i] for i in best), key=lambda mark: mark.cost), x_axis, y_axis)
     circles = "".join(
         f'<g class="{"best" if i in best else "other"}"><title>{text(mark.name)}: {points(mark.quality)} at '
-        f'{text(unit(mark.cost))}</title><circle cx="{x}" cy="{y}" r="11"/>'
+        f'{text(unit(mark.cost))}</title><circle cx="{x}" cy="{y}" r="10"/>'
         f'<text x="{x}" y="{y + 4}" text-anchor="middle">{mark.number}</text></g>'
         for i, mark in sorted(enumerate(marks), key=lambda pair: pair[0] in best)
         for x, y in [(x_axis.place(math.log10(mark.cost)), _down(y_axis, 100 * mark.quality))]

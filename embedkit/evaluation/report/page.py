@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from embedkit.evaluation.compare import Comparison
 
 _COMPARED = (3, 10)
-_PAIRED_TESTS = 160  # of all comparisons together, which bounds the time that a large report takes
+_PAIRED_TESTS = 120  # of all comparisons together, which bounds the time that a large report takes
 
 
 def page(models: Sequence[ModelScores], title: str, date: datetime.date) -> str:

@@ -99,9 +99,11 @@ def click_task(data: Path | None = None) -> ClickTask:
     ratings = ratings.astype({"timestamp": float}).sort_values(["timestamp", "user_id", "item_id"]).tail(_TRAIN + _TEST)
     fields = ["user_id", "age", "gender", "occupation", "movie_title", "release_year", "class"]
     records = ratings[fields].to_dict("records")
-    texts = [", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in record.items()) for record in records]
+    texts = [
+        ", ".join(f"{str(name).replace('_', ' ')}: {value}" for name, value in record.items()) for record in records
+    ]
     labels = [int(float(rating) >= _LIKED) for rating in ratings["rating"]]
-    splits = {
+    splits: dict[str, dict[str, list[Any]]] = {
         "train": {"text": texts[:_TRAIN], "label": labels[:_TRAIN]},
         "test": {"text": texts[_TRAIN:], "label": labels[_TRAIN:]},
     }

@@ -3,16 +3,15 @@
 import difflib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import mteb
 from mteb.abstasks import AbsTask
 
 from embedkit.errors import InputError
 from embedkit.evaluation.tasks.clicks import click_task
+from embedkit.evaluation.tasks.known import known_task, known_tasks, names_in_mteb
 from embedkit.evaluation.tasks.metadata import data_folder as find_data_folder
 from embedkit.evaluation.tasks.search import code_search_task, join_search_task
-from embedkit.evaluation.tasks.known import known_task, known_tasks
 
 OWN: Mapping[str, Callable[[Path | None], AbsTask]] = {
     "PythonCodeSearch": code_search_task,
@@ -52,9 +51,7 @@ def find_benchmark(name: str, data_folder: Path | None = None) -> list[AbsTask]:
         message = f"benchmark must be one of mteb's; received {name!r}{_suggestions(name, known)}"
         raise InputError(message) from None
     here = set(known_tasks(data_folder))
-    return [
-        known_task(task.metadata.name, data_folder) if task.metadata.name in here else task for task in benchmark.tasks
-    ]
+    return [_local(task, data_folder) if task.metadata.name in here else task for task in benchmark.tasks]
 
 
 def task_names(data_folder: Path | None = None) -> list[str]:
@@ -62,6 +59,16 @@ def task_names(data_folder: Path | None = None) -> list[str]:
     folder = find_data_folder(data_folder)
     own = {name for name in OWN if name not in _NEEDS or (folder / _NEEDS[name]).is_dir()}
     return sorted({*known_tasks(data_folder), *own})
+
+
+def _local(task: AbsTask, data_folder: Path | None) -> AbsTask:
+    """A benchmark's task on the data that are here, if they have every split and subset it is evaluated on."""
+    local = known_task(task.metadata.name, data_folder)
+    covered = set(task.hf_subsets) <= set(local.hf_subsets) and set(task.eval_splits) <= set(local.eval_splits)
+    if not covered:
+        return task
+    local.hf_subsets = task.hf_subsets
+    return local.filter_eval_splits(task.eval_splits)
 
 
 def _find(name: str, here: set[str], data_folder: Path | None) -> AbsTask:
@@ -72,7 +79,7 @@ def _find(name: str, here: set[str], data_folder: Path | None) -> AbsTask:
     try:
         return mteb.get_task(name)
     except KeyError:
-        known: list[Any] = [*OWN, *here, *(task.metadata.name for task in mteb.get_tasks())]
+        known = [*OWN, *here, *names_in_mteb()]
         message = f"tasks must be names that embedkit or mteb knows; received {name!r}{_suggestions(name, known)}"
         raise InputError(message) from None
 

@@ -101,7 +101,7 @@ def known_task(name: str, folder: Path | None = None) -> AbsTask:
         InputError: An unknown name, for which the nearest are suggested, or a file that is missing or damaged.
     """
     if name not in KNOWN:
-        near = difflib.get_close_matches(name, {*KNOWN, *_names_in_mteb()}, 3, 0.5)
+        near = difflib.get_close_matches(name, {*KNOWN, *names_in_mteb()}, 3, 0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else f"choose from {', '.join(sorted(KNOWN))}"
         message = f"task must be a data set that is known; received {name!r}: {hint}"
         raise InputError(message)
@@ -118,8 +118,8 @@ def known_task(name: str, folder: Path | None = None) -> AbsTask:
         raise InputError(message) from None
 
 
-def _names_in_mteb() -> set[str]:
-    """From its classes: `mteb.get_tasks` makes and seeds every task, which takes seconds where torch is loaded."""
+def names_in_mteb() -> set[str]:
+    """Names of mteb's tasks, from its classes: `mteb.get_tasks` makes and seeds every one, which takes seconds."""
     classes = (held for held in vars(mteb.tasks).values() if isinstance(held, type) and issubclass(held, AbsTask))
     return {made.metadata.name for made in classes if hasattr(made, "metadata")}
 

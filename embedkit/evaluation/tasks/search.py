@@ -110,10 +110,10 @@ def join_search_task(data: Path | None = None) -> SearchTask:
         native[texts[place]] = column.to_frame()
     relevant: dict[str, list[str]] = {}
     for key in declared.itertuples():
-        column, referred = (".".join(map(str, names)).lower() for names in (key[1:4], (key[1], *key[4:6])))
-        if {column, referred} <= set(texts) and column != referred:
-            relevant.setdefault(column, []).append(referred)
-    queries = {column: texts[column] for column in relevant}
+        place, referred = (".".join(map(str, names)).lower() for names in (key[1:4], (key[1], *key[4:6])))
+        if {place, referred} <= set(texts) and place != referred:
+            relevant.setdefault(place, []).append(referred)
+    queries = {place: texts[place] for place in relevant}
     about = metadata(
         "SpiderJoinSearch",
         "Retrieval",

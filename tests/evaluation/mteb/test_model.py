@@ -51,6 +51,16 @@ def test_another_weight_another_revision(make_encoder):
     assert revision_of(encoder) != before
 
 
+@pytest.mark.parametrize(
+    "habit",
+    [{"prompts": {"query": "q: "}}, {"truncate_dim": 8}, {"similarity_fn_name": "dot"}],
+    ids=lambda habit: next(iter(habit)),
+)
+def test_what_an_encoder_does_by_itself_is_part_of_its_revision(make_encoder, habit):
+    assert revision_of(make_encoder("bert", **habit)) != revision_of(make_encoder("bert"))
+    assert revision_of(make_encoder("bert", **habit)) == revision_of(make_encoder("bert", **habit))
+
+
 def test_a_sentence_transformer_has_a_revision_too(make_encoder):
     from sentence_transformers import SentenceTransformer
 
