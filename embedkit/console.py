@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from embedkit.corpus.documents import Cutting
     from embedkit.corpus.sync import Report
     from embedkit.evaluation.check import Finding
+    from embedkit.evaluation.grid import Grid
     from embedkit.index.retriever import Hit, Retriever
 
     OnTask = Callable[[str, str, int, int], None]
@@ -118,6 +119,16 @@ def task_bar(*, quiet: bool = False) -> "Iterator[OnTask]":
         except KeyboardInterrupt:
             typer.echo("interrupted: finished tasks are kept, and the next run goes on from there", err=True)
             raise
+
+
+def print_grid(grid: "Grid") -> None:
+    """Each cell on a line: depth, width, quality, cost; a star on those that no other beats in all three."""
+    best = set(map(id, grid.pareto()))
+    typer.echo("layers\tdim\tquality\tCPU ms\tbytes\t")
+    for cell in grid.cells:
+        star = "*" if id(cell) in best else ""
+        figures = f"{100 * cell.quality:.2f}\t{cell.cpu_ms:.2f}\t{cell.bytes_per_vector}"
+        typer.echo(f"{cell.layer}\t{cell.dim}\t{figures}\t{star}")
 
 
 def print_finding(finding: "Finding") -> None:

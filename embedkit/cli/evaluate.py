@@ -7,6 +7,7 @@ import typer
 
 from embedkit.cli.app import AsJson, Quiet, app
 from embedkit.console import clean, print_json
+from embedkit.errors import InputError
 
 if TYPE_CHECKING:
     from embedkit.evaluation.results import ModelScores
@@ -53,8 +54,10 @@ def evaluate(
     column: Column = None,
     results: Results = Path("results"),
     name: Annotated[str | None, typer.Option(help="What tables call the model.")] = None,
-    layers: Annotated[int | None, typer.Option(min=1, help="Stop after this layer.")] = None,
-    dim: Annotated[int | None, typer.Option(min=1, help="Keep this many leading dimensions.")] = None,
+    layers: Annotated[
+        str | None, typer.Option(help="Stop after this layer; several, as 2,4,6, make a grid without floors.")
+    ] = None,
+    dim: Annotated[str | None, typer.Option(help="Keep this many leading dimensions; several make a grid.")] = None,
     query_prompt: Annotated[str | None, typer.Option(help="Put before each query.")] = None,
     document_prompt: Annotated[str | None, typer.Option(help="Put before each document.")] = None,
     floors: Floors = "random,tfidf,untrained",
@@ -73,16 +76,21 @@ def evaluate(
     from embedkit.evaluation.table import print_table
     from embedkit.evaluation.tasks.files import tasks_from
 
+    chosen: list[Any] = [*_names(tasks), *(tasks_from(data, kind=kind, columns=_columns(column)) if data else [])]
+    depths, widths = _numbers(layers, "--layers"), _numbers(dim, "--dim")
+    if len(depths) > 1 or len(widths) > 1:
+        _evaluate_grid(model, chosen, depths, widths, results, name, as_json=as_json, quiet=quiet)
+        return
     roles = {"query": query_prompt, "document": document_prompt}
     with task_bar(quiet=quiet or as_json) as on_task:
         evaluation = run(
             None if model == DEFAULT else model,
-            [*_names(tasks), *(tasks_from(data, kind=kind, columns=_columns(column)) if data else [])],
+            chosen,
             benchmark=benchmark,
             results=results,
             name=name,
-            num_layers=layers,
-            truncate_dim=dim,
+            num_layers=depths[0] if depths else None,
+            truncate_dim=widths[0] if widths else None,
             prompts={role: text for role, text in roles.items() if text} or None,
             floors=[] if floors == "none" else _names(floors),
             overwrite=overwrite,
@@ -180,6 +188,46 @@ def check(model: Model = DEFAULT, as_json: AsJson = False) -> None:
 # -- what the commands share ---------------------------------------------------------------------------
 
 
+def _evaluate_grid(
+    model: str,
+    tasks: list[Any],
+    layers: list[int],
+    dims: list[int],
+    results: Path,
+    name: str | None,
+    *,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    from embedkit.console import print_grid, task_bar
+    from embedkit.evaluation.evaluate import evaluate_grid
+
+    with task_bar(quiet=quiet or as_json) as on_task:
+        grid = evaluate_grid(
+            None if model == DEFAULT else model,
+            tasks,
+            layers=layers or None,
+            dims=dims or None,
+            results=results,
+            name=name,
+            on_task=on_task,
+        )
+    if as_json:
+        print_json([vars(cell) for cell in grid.cells])
+    elif not quiet:
+        print_grid(grid)
+
+
+def _numbers(value: str | None, option: str) -> list[int]:
+    """Positive integers with commas between them."""
+    names = _names(value)
+    if not all(name.isdecimal() and int(name) > 0 for name in names):
+        raise typer.BadParameter(
+            f"must be positive integers with commas between; received {value!r}", param_hint=option
+        )
+    return [int(name) for name in names]
+
+
 def _names(value: str | None) -> list[str]:
     """What stands between commas."""
     return [name.strip() for name in (value or "").split(",") if name.strip()]
@@ -199,6 +247,10 @@ def _as_dict(model: "ModelScores") -> dict[str, Any]:
 
     scores: dict[str, Any] = {}
     for name, task in model.tasks.items():
-        interval = bootstrap_interval(task.items) if task.items else None
-        scores[name] = {"score": task.score, "low": interval and interval.low, "high": interval and interval.high}
+        try:
+            interval = bootstrap_interval(task.items)
+        except InputError:  # it cannot be resampled
+            scores[name] = {"score": task.score, "low": None, "high": None}
+        else:
+            scores[name] = {"score": task.score, "low": interval.low, "high": interval.high}
     return {"model": model.name, "options": dict(model.options), "revision": model.revision, "tasks": scores}

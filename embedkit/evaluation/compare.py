@@ -94,7 +94,8 @@ class Comparison:
             for model, other, tasks in ((self.a, self.b, self.only_a), (self.b, self.a, self.only_b))
             if tasks
         ]
-        return [*map(self._on_task, self.tasks), *alone, self._over_tasks()]
+        together = [self._over_tasks()] if len(self.tasks) != 1 else []
+        return [*map(self._on_task, self.tasks), *alone, *together]
 
     def _count(self, verdict: Verdict) -> int:
         return sum(task.verdict == verdict for task in self.tasks)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from embedkit.errors import InputError
 from embedkit.evaluation.floors import FLOORS
+from embedkit.evaluation.grid import Grid
 from embedkit.evaluation.results import ModelScores, read_results
 from embedkit.optional import require
 from embedkit.types import SupportsEncode
@@ -66,23 +67,51 @@ def evaluate(  # noqa: PLR0913  # each is one choice of the caller
     require("mteb", extra="mteb")
     from embedkit.evaluation.mteb.model import EncoderModel
     from embedkit.evaluation.mteb.run import run
-    from embedkit.evaluation.tasks.files import tasks_from
-    from embedkit.evaluation.tasks.find import find_benchmark, find_tasks
 
-    chosen: list[Any] = [*(find_benchmark(benchmark) if benchmark else [])]
-    asked = [tasks] if isinstance(tasks, str) else list(tasks)
-    chosen += [task for one in asked for task in (find_tasks([one]) if isinstance(one, str) else [one])]
-    if data is not None:
-        chosen += tasks_from(Path(data))
-    if not chosen:
-        message = "evaluate needs something to measure on: name tasks, a benchmark, or a folder of data"
-        raise InputError(message)
+    chosen = _tasks(tasks, benchmark, data)
     encoder, known_as = _encoder(model)
     options = {"num_layers": num_layers, "truncate_dim": truncate_dim, "prompts": prompts}
     bridged = EncoderModel(encoder, name or known_as, **options)  # type: ignore[arg-type]  # each goes to its own
     return run(
         bridged, chosen, Path(results), floors=floors, batch_size=batch_size, overwrite=overwrite, on_task=on_task
     )
+
+
+def evaluate_grid(
+    model: str | os.PathLike[str] | SupportsEncode | None = None,
+    tasks: "str | Sequence[str | AbsTask]" = (),
+    *,
+    layers: Sequence[int] | None = None,
+    dims: Sequence[int] | None = None,
+    results: str | os.PathLike[str] = "results",
+    name: str | None = None,
+    on_task: Callable[[str, str, int, int], None] | None = None,
+) -> Grid:
+    """Score an encoder at every depth and width on tasks; each text goes through its backbone once.
+
+    Args:
+        model: A folder or hub name, an `Encoder`, or None for the bundled default.
+        tasks: As in `evaluate`.
+        layers: Depths, each 1 … depth; None is the full depth alone.
+        dims: Widths, each 1 … width; None is the full width alone.
+        results: Where the scores of each cell are kept, as those of a run with these options.
+        name: What tables call the model; None takes the name it was loaded by.
+        on_task: As in `evaluate`.
+
+    Returns:
+        Scores, CPU time and bytes of every cell; `Grid.pareto` names those worth having.
+
+    Raises:
+        InputError: A depth, a width or a task is not one.
+    """
+    require("mteb", extra="mteb")
+    from embedkit.evaluation.mteb.grid import grid
+
+    chosen = _tasks(tasks, None, None)
+    encoder, known_as = _encoder(model)
+    depths = layers or [encoder.get_num_layers()]
+    widths = dims or [encoder.get_embedding_dimension()]
+    return grid(encoder, name or known_as, chosen, depths, widths, Path(results), on_task=on_task)
 
 
 def scores_of(
@@ -118,6 +147,21 @@ def scores_of(
     labels = ", ".join(f"{scores.label} [{scores.revision[:8]}]" for scores in stored)
     message = f"{results} must hold one model called {model!r}; it holds {labels}: name one, or tasks to run it on"
     raise InputError(message)
+
+
+def _tasks(asked: Any, benchmark: str | None, data: str | os.PathLike[str] | None) -> "list[AbsTask]":
+    from embedkit.evaluation.tasks.files import tasks_from
+    from embedkit.evaluation.tasks.find import find_benchmark, find_tasks
+
+    chosen = [*(find_benchmark(benchmark) if benchmark else [])]
+    for one in [asked] if isinstance(asked, str) else asked:
+        chosen += find_tasks([one]) if isinstance(one, str) else [one]
+    if data is not None:
+        chosen += tasks_from(Path(data))
+    if not chosen:
+        message = "evaluate needs something to measure on: name tasks, a benchmark, or a folder of data"
+        raise InputError(message)
+    return chosen
 
 
 def _encoder(model: Any) -> tuple[Any, str]:

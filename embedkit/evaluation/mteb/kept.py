@@ -13,6 +13,7 @@ import numpy as np
 from mteb.abstasks import AbsTask
 from numpy.typing import NDArray
 
+from embedkit.errors import InputError
 from embedkit.evaluation.items import Items, TaskItems
 from embedkit.evaluation.statistics import score
 
@@ -37,7 +38,7 @@ def items_of(
         for entry in entries:
             subset = str(entry["hf_subset"])
             part = _part(task, split, subset, predictions.get(subset, {}).get(split), entry)
-            if part is not None and abs(score([part]) - float(entry["main_score"])) <= _TOLERANCE:
+            if part is not None and _makes_up(part, float(entry["main_score"])):
                 parts.append(part)
     complete = len(parts) == sum(len(entries) for entries in scores.values())
     return replace(without_items(task), parts=tuple(parts) if complete else ())
@@ -52,6 +53,13 @@ def without_items(task: AbsTask) -> TaskItems:
         source=str(getattr(task, "source", "hub")),
         parts=(),
     )
+
+
+def _makes_up(part: Items, main_score: float) -> bool:
+    try:
+        return abs(score([part]) - main_score) <= _TOLERANCE
+    except InputError:  # such as targets that are all equal
+        return False
 
 
 def _part(task: AbsTask, split: str, subset: str, predictions: Any, scores: Mapping[str, Any]) -> Items | None:
@@ -127,7 +135,9 @@ def _classification(task: Any, data: Any, predictions: Any, scores: Mapping[str,
     rows, predicted = _folds(task, len(labels), predictions) if task.is_cross_validation else (None, predictions)
     if rows is not None:
         labels = [labels[row] for row in rows]
-    names = {name: code for code, name in enumerate(sorted({*labels, *(p for run in predicted for p in run)}, key=str))}
+    # The true labels first: their codes must not depend on what a model predicts.
+    others = {guess for run in predicted for guess in run}.difference(labels)
+    names = {name: code for code, name in enumerate([*sorted(set(labels), key=str), *sorted(others, key=str)])}
     if any(len(run) != len(labels) for run in predicted):
         return None
     target = np.asarray([names[label] for label in labels], dtype=np.float64)
