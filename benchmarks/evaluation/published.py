@@ -49,7 +49,7 @@ def _row(name: str, task: Any) -> Row:
     with quiet():
         plain = mteb.evaluate(peer, task, cache=None, show_progress_bar=False, co2_tracker=False)
     return Row(
-        method="evaluate, default model",
+        method="evaluate, MiniLM",
         dataset=name,
         metric=f"{task.metadata.main_score} x 100",
         value=_points(ours.score),
