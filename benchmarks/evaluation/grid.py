@@ -21,7 +21,7 @@ from embedkit.evaluation.tasks.known import known_task
 LAYERS = (1, 2, 3, 4, 5, 6)
 DIMS = (32, 64, 128, 192, 256, 384)
 RUNS = 3
-TASKS = ("STSBenchmark", "STS14", "CranfieldRetrieval")
+TASKS = ("STSBenchmark",)
 NAME = "all-MiniLM-L6-v2"
 
 
