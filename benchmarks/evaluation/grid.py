@@ -57,9 +57,9 @@ def _row(name: str, task: Any, layers: tuple[int, ...], dims: tuple[int, ...], r
             # Depth decides what a cell costs, width does not: one width stands for all.
             each = sum(seconds(partial(cell, layer, dims[-1])) for layer in layers) * len(dims) / one
     return Row(
-        method=f"elastic grid, {len(layers)} x {len(dims)} cells",
+        method=f"elastic grid, {len(layers)} x {len(dims)}",
         dataset=name,
-        metric="cost in evaluations of one cell (limit 1.2)",
+        metric="cost, x one cell (limit 1.2)",
         value=round(statistics.median(ratios), 2),
         low=round(min(ratios), 2),
         high=round(max(ratios), 2),
