@@ -25,7 +25,7 @@ def run(smoke: bool) -> Iterator[Row]:
     torch.set_num_threads(2)
     encoder, peer = ek.load(device="cpu"), SentenceTransformer(str(default_folder()), device="cpu")
     first, second, _ = stsb("test")
-    sentences = (first + second)[: 200 if smoke else None]
+    sentences = (first + second)[: 100 if smoke else None]
     runs = 1 if smoke else RUNS
     encoder.encode(sentences[:64])
     best = min(BATCH_SIZES, key=lambda size: _peer_seconds(peer, sentences, size))
@@ -38,7 +38,7 @@ def run(smoke: bool) -> Iterator[Row]:
         metric="x sentence-transformers",
     )
     for dataset, mix in (
-        ("sentences + functions", with_functions(sentences[:1200], encoder)),
+        ("sentences + functions", with_functions(sentences[:1200], encoder, 20 if smoke else 200)),
         ("distinct prose, short + long", short_and_long(sentences)),
     ):
         yield ratio_row(
@@ -51,8 +51,8 @@ def run(smoke: bool) -> Iterator[Row]:
         )
 
 
-def with_functions(sentences: list[str], encoder: ek.Encoder) -> list[str]:
-    """What an index of prose and code holds: sentences as they come, and 200 functions of the standard library."""
+def with_functions(sentences: list[str], encoder: ek.Encoder, count_functions: int) -> list[str]:
+    """What an index of prose and code holds: sentences as they come, and functions of the standard library."""
     library = Path(sysconfig.get_paths()["stdlib"])
     count = token_counter(encoder)
     functions = [
@@ -62,7 +62,7 @@ def with_functions(sentences: list[str], encoder: ek.Encoder) -> list[str]:
             (library / f"{name}.py").read_text(encoding="utf-8"), language="python", module=name, count_tokens=count
         )
     ]
-    return _shuffled(sentences + functions[:200])
+    return _shuffled(sentences + functions[:count_functions])
 
 
 def short_and_long(sentences: list[str]) -> list[str]:
