@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from embedkit.encoders.encoder import Encoder
 
 BYTES_PER_NUMBER = 4
-SAMPLE = 64
-"""Inputs whose encoding is timed at each depth: enough to fill batches, few enough to cost little."""
+SAMPLE = 32
+"""Inputs whose encoding is timed at each depth: as many as the default batch, few enough to cost little."""
 
 
 @dataclass(frozen=True)
