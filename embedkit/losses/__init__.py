@@ -1,0 +1,17 @@
+"""What training minimises: tensors in, a 0-d tensor out, in one of four call signatures.
+
+    loss(embeddings, labels)                       labelled batch
+    loss(anchors, positives, *negatives)           contrastive
+    loss(first, second, scores)                    graded pairs
+    loss(student, teacher)                         distillation
+
+Wrappers take a loss and are called like it. The layer-wise ones (`layerwise` is true) take embeddings of shape
+(layers, n, dim) where the loss takes (n, dim): row l − 1 is what `encode(num_layers=l)` returns.
+"""
+
+from embedkit.losses.cosent import CoSENTLoss
+from embedkit.losses.info_nce import InfoNCELoss
+from embedkit.losses.matryoshka import MatryoshkaLoss
+from embedkit.losses.starbucks import StarbucksLoss
+
+__all__ = ["CoSENTLoss", "InfoNCELoss", "MatryoshkaLoss", "StarbucksLoss"]

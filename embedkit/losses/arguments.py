@@ -1,0 +1,140 @@
+"""What losses are built from and called with, checked."""
+
+import math
+import operator
+from collections.abc import Callable, Sequence
+from numbers import Real
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from embedkit.errors import InputError
+
+Loss: TypeAlias = Callable[..., Tensor]
+"""Tensors to a 0-d tensor: any `torch.nn.Module` or function of one of the shelf's four shapes."""
+
+Similarity: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+"""(n, dim) and (m, dim) to (n, m), as in `embedkit.ops.similarity`."""
+
+
+def callable_loss(loss: Any) -> Loss:
+    """The loss that a wrapper wraps.
+
+    Raises:
+        InputError: Not callable, or a class where an instance must stand.
+    """
+    if isinstance(loss, type) or not callable(loss):
+        received = f"the class {loss.__name__}" if isinstance(loss, type) else repr(loss)
+        message = f"loss must be a loss or a function of tensors; received {received:.100}; pass an instance"
+        raise InputError(message)
+    wrapped: Loss = loss
+    return wrapped
+
+
+def positive(what: str, value: Any) -> float:
+    """A number above 0.
+
+    Raises:
+        InputError: It is not.
+    """
+    if not 0 < (number := _number(value)) < math.inf:
+        message = f"{what} must be a finite number above 0; received {value!r:.100}"
+        raise InputError(message)
+    return number
+
+
+def not_negative(what: str, value: Any) -> float:
+    """A number that is 0 or more.
+
+    Raises:
+        InputError: It is not.
+    """
+    if not 0 <= (number := _number(value)) < math.inf:
+        message = f"{what} must be a finite number, 0 or more; received {value!r:.100}"
+        raise InputError(message)
+    return number
+
+
+def whole(what: str, value: Any) -> int:
+    """An integer that is 1 or more; numpy's count.
+
+    Raises:
+        InputError: It is not.
+    """
+    try:
+        number = 0 if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = 0
+    if number < 1:
+        message = f"{what} must be an integer, 1 or more; received {value!r:.100}"
+        raise InputError(message)
+    return number
+
+
+def widths(dims: Any) -> tuple[int, ...]:
+    """The widths that a loss cuts embeddings to.
+
+    Raises:
+        InputError: None are given, one comes twice, or one is no width.
+    """
+    if isinstance(dims, str) or not isinstance(dims, Sequence) or not dims:
+        message = f"dims must be a list of widths such as [64, 128, 384]; received {dims!r:.100}"
+        raise InputError(message)
+    checked = tuple(whole("each of dims", dim) for dim in dims)
+    if len(set(checked)) < len(checked):
+        message = f"dims must name each width once; received {list(checked)}; give a width more weight instead"
+        raise InputError(message)
+    return checked
+
+
+def one_of(what: str, value: Any, choices: Sequence[Any]) -> None:
+    """Check that a setting is one of those there are.
+
+    Raises:
+        InputError: It is not.
+    """
+    if value not in choices:
+        message = f"{what} must be one of {', '.join(map(repr, choices))}; received {value!r:.100}"
+        raise InputError(message)
+
+
+def check_rows(**embeddings: Any) -> None:
+    """Check that all are floating tensors of one shape (n, dim).
+
+    Raises:
+        InputError: They are not.
+    """
+    shapes = {tuple(each.shape) if _is_matrix(each) else None for each in embeddings.values()}
+    if len(shapes) > 1 or None in shapes:
+        received = ", ".join(f"{name} {described(each)}" for name, each in embeddings.items())
+        message = f"{', '.join(embeddings)} must be floating tensors of one shape (n, dim); received {received}"
+        raise InputError(message)
+
+
+def check_scores(scores: Any, count: int) -> None:
+    """Check that there is one finite number for each pair.
+
+    Raises:
+        InputError: There is not.
+    """
+    right = isinstance(scores, Tensor) and tuple(scores.shape) == (count,) and not scores.is_complex()
+    if not right or not bool(torch.isfinite(scores).all()):
+        found = "NaN or infinity" if right else described(scores)
+        message = f"scores must be a tensor of one finite number for each of the {count} pairs; received {found}"
+        raise InputError(message)
+
+
+def described(value: Any) -> str:
+    """What came, in few words."""
+    if isinstance(value, Tensor):
+        return f"{tuple(value.shape)} of {str(value.dtype).removeprefix('torch.')}"
+    return type(value).__name__
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+
+
+def _is_matrix(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.ndim == 2 and value.shape[1] > 0 and value.is_floating_point()
