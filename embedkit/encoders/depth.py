@@ -12,6 +12,9 @@ from embedkit.errors import InputError
 
 M = TypeVar("M", bound=nn.Module)
 
+_NEEDS_A_LAYER = ("deberta", "deberta-v2")
+"""Kinds of backbone whose forward uses what a layer gave: with none it does not run."""
+
 
 def num_layers_of(model: nn.Module) -> int:
     """Number of layers of the model's backbone.
@@ -29,13 +32,15 @@ def at_depth(model: M, num_layers: int | None) -> M:
     The view shares every parameter with `model`, so gradients flow into it and nothing is copied. It runs
     the backbone's own forward over a shorter list of layers: later layers cost nothing, and a backbone
     that ends in a norm applies it to the state it stopped at. Losses and `encode` both go through here.
+    Layer 0 is the backbone's embedding layer (tokens, positions, types and their norm): a stack of no layers.
 
     Args:
         model: An encoder, or any module that holds one transformer backbone.
-        num_layers: 1 ≤ num_layers ≤ depth; None or the full depth gives `model` itself.
+        num_layers: 0 ≤ num_layers ≤ depth; None or the full depth gives `model` itself.
 
     Raises:
-        InputError: Out of range, or the model has no single stack of layers.
+        InputError: Out of range, or the model has no single stack of layers, or none of its layers is asked for
+            and its backbone does not run without any (DeBERTa).
     """
     if num_layers is None:
         return model
@@ -43,13 +48,15 @@ def at_depth(model: M, num_layers: int | None) -> M:
     try:
         num_layers = operator.index(num_layers)  # numpy's integers count, and a configuration wants Python's
     except TypeError:
-        message = f"num_layers must be an integer between 1 and {len(layers)}; received {num_layers!r}"
+        message = f"num_layers must be an integer between 0 and {len(layers)}; received {num_layers!r}"
         raise InputError(message) from None
-    if not 1 <= num_layers <= len(layers):
-        message = f"num_layers must be between 1 and {len(layers)}; received {num_layers}"
+    if not 0 <= num_layers <= len(layers):
+        message = f"num_layers must be between 0 and {len(layers)}; received {num_layers}"
         raise InputError(message)
     if num_layers == len(layers):
         return model
+    if num_layers == 0:
+        _check_runs_without_layers(model)
     return _with_stack(model, path, list(layers)[:num_layers])
 
 
@@ -63,7 +70,7 @@ def at_depths(model: M, num_layers: Sequence[int | None]) -> list[M]:
 
     Args:
         model: As in `at_depth`.
-        num_layers: Ascending, each 1 … depth; None is the full depth. A single one gives what `at_depth` gives.
+        num_layers: Ascending, each 0 … depth; None is the full depth. A single one gives what `at_depth` gives.
 
     Raises:
         InputError: As in `at_depth`.
@@ -74,7 +81,7 @@ def at_depths(model: M, num_layers: Sequence[int | None]) -> list[M]:
     path, layers = _find_layers(model)
     if _gives_every_state(model, path):
         return views  # what comes behind the layers reads more than the last state: nothing may be left out
-    stops = [stop or len(layers) for stop in num_layers]
+    stops = [len(layers) if stop is None else stop for stop in num_layers]
     return [_with_stack(model, path, stack) for stack in _relay(list(layers), stops)]
 
 
@@ -92,10 +99,11 @@ def _relay(layers: list[nn.Module], stops: list[int]) -> list[list[nn.Module]]:
     def repeat(*_: Any, **__: Any) -> Any:
         return kept[0]
 
-    return [
-        [*(_StandIn(layer, repeat) for layer in layers[:start]), *layers[start : stop - 1], keeping(layers[stop - 1])]
-        for start, stop in pairwise([0, *stops])
-    ]
+    def between(start: int, stop: int) -> list[nn.Module]:
+        own = [*layers[start : stop - 1], keeping(layers[stop - 1])] if stop else []
+        return [*(_StandIn(layer, repeat) for layer in layers[:start]), *own]
+
+    return [between(start, stop) for start, stop in pairwise([0, *stops])]
 
 
 class _StandIn(nn.Module):
@@ -136,6 +144,14 @@ def _with_stack(module: M, path: list[str], stack: list[nn.Module]) -> M:
         shorter.num_hidden_layers = len(stack)
         view.__dict__["config"] = shorter
     return view
+
+
+def _check_runs_without_layers(model: nn.Module) -> None:
+    ((_, backbone),) = _backbones(model)
+    kind = getattr(backbone.__dict__.get("config"), "model_type", None)
+    if kind in _NEEDS_A_LAYER:
+        message = f"num_layers must be 1 or more for a backbone of the kind {kind!r}, which needs a layer; received 0"
+        raise InputError(message)
 
 
 def _find_layers(model: nn.Module) -> tuple[list[str], nn.ModuleList]:

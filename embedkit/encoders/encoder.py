@@ -99,7 +99,8 @@ class Encoder(SentenceTransformer):
             batch_size: Rows of 32 tokens in one batch (the token budget is 32 × batch_size), at least 1.
                 It bounds memory and does not change the vectors beyond float rounding.
             show_progress_bar: None shows one on a terminal when the work takes over two seconds.
-            num_layers: Stop after this layer, 1 … depth: a real early exit. None runs all.
+            num_layers: Stop after this layer, 0 … depth: a real early exit. 0 runs none of them and pools what
+                the backbone's embedding layer gives. None runs all.
             truncate_dim: Keep this many leading dimensions, then restore length 1 if the encoder ends in
                 a `Normalize` module. None uses the encoder's own `truncate_dim`.
             normalize_embeddings: Scale each vector to length 1 (after truncation).
@@ -128,7 +129,7 @@ class Encoder(SentenceTransformer):
         text = self._checked_prompt(prompt, prompt_name)
         batch_size = _as_integer("batch_size", batch_size)
         dim = self.truncate_dim if truncate_dim is None else _as_integer("truncate_dim", truncate_dim)
-        depth = None if num_layers is None else _as_integer("num_layers", num_layers)
+        depth = None if num_layers is None else _as_integer("num_layers", num_layers, least=0)
         if self._is_for_sentence_transformers(options):
             if depth is not None:
                 message = f"num_layers goes with float32 vectors only; it came with {', '.join(options)}"
@@ -184,7 +185,7 @@ class Encoder(SentenceTransformer):
 
         Args:
             inputs: As in `encode`.
-            layers: Different depths, each 1 … depth.
+            layers: Different depths, each 0 … depth.
             dims: Different widths, each 1 … width of the encoder.
             prompt_name: As in `encode`.
             prompt: As in `encode`.
@@ -208,7 +209,7 @@ class Encoder(SentenceTransformer):
             {(2, 64): (2, 64), (2, 384): (2, 384), (6, 64): (2, 64), (6, 384): (2, 384)}
         """
         refuse_fork()
-        depths = _different_integers("layers", layers, self.get_num_layers())
+        depths = _different_integers("layers", layers, self.get_num_layers(), least=0)
         widths = _different_integers("dims", dims, self._full_dim())
         text = self._checked_prompt(prompt, prompt_name)
         reader = reader_for(self, text)
@@ -510,20 +511,21 @@ def _list_of(inputs: Any, expects: str) -> list[Any]:
     raise InputError(message)
 
 
-def _different_integers(name: str, values: Any, limit: int) -> list[int]:
-    """`values` as plain integers of 1 … `limit`, each once."""
+def _different_integers(name: str, values: Any, limit: int, *, least: int = 1) -> list[int]:
+    """`values` as plain integers of `least` … `limit`, each once."""
     found: list[Any] = list(values) if isinstance(values, Iterable) else [None]
     are_integers = all(isinstance(value, int | np.integer) and not isinstance(value, bool) for value in found)
-    if not found or not are_integers or len(set(found)) < len(found) or not all(1 <= v <= limit for v in found):
-        message = f"{name} must be one or more different integers between 1 and {limit}; received {values!r}"
+    if not found or not are_integers or len(set(found)) < len(found) or not all(least <= v <= limit for v in found):
+        message = f"{name} must be one or more different integers between {least} and {limit}; received {values!r}"
         raise InputError(message)
     return [int(value) for value in found]
 
 
-def _as_integer(name: str, value: Any) -> int:
-    """`value` as a plain integer of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        message = f"{name} must be a positive integer; received {value!r}"
+def _as_integer(name: str, value: Any, *, least: int = 1) -> int:
+    """`value` as a plain integer of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        kind = "a positive integer" if least == 1 else f"an integer from {least}"
+        message = f"{name} must be {kind}; received {value!r}"
         raise InputError(message)
     return int(value)
 

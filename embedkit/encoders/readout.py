@@ -75,7 +75,7 @@ def read_tokens(
     Args:
         encoder: Its first module must be, or hold, a text transformer with a fast tokenizer.
         texts: What to read.
-        num_layers: 1 … depth; None reads the last layer.
+        num_layers: 0 … depth, where 0 is the embedding layer; None reads the last layer.
         batch_size: As in `Encoder.encode`.
 
     Returns:

@@ -64,7 +64,7 @@ def calls_of(modules):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("layer", [1, 2, 3])
+@pytest.mark.parametrize("layer", [0, 1, 2, 3])
 def test_a_depth_pools_the_normed_state_behind_that_layer(make_encoder, kind, layer):
     encoder = make_encoder(kind, unit=False)
     states, mask = hidden_states(encoder)
@@ -87,6 +87,8 @@ def test_later_layers_are_not_run(make_encoder, kind):
         encoder.encode("a cat sat", num_layers=2)
         assert counts == [1, 1, 0, 0]
         encoder.encode("a cat sat")
+        assert counts == [2, 2, 1, 1]
+        encoder.encode("a cat sat", num_layers=0)
         assert counts == [2, 2, 1, 1]
 
 
@@ -133,8 +135,9 @@ def test_a_view_says_how_deep_it_is(make_encoder):
     view = at_depth(make_encoder(), 3)
     assert num_layers_of(view) == 3
     assert num_layers_of(at_depth(view, 1)) == 1
-    with pytest.raises(InputError, match="between 1 and 3; received 4"):
+    with pytest.raises(InputError, match="between 0 and 3; received 4"):
         at_depth(view, 4)
+    assert num_layers_of(at_depth(view, 0)) == 0
 
 
 def test_a_bare_backbone_has_depth_too(make_encoder):
@@ -171,8 +174,10 @@ def other_backbones():
 
 
 @pytest.mark.parametrize("kind", ["deberta", "mpnet", "qwen3", "gemma3", "t5"])
-@pytest.mark.parametrize("stops", [[1, 2, 3, 4], [2, 4], [1, 3], [3], [2, None]])
+@pytest.mark.parametrize("stops", [[1, 2, 3, 4], [2, 4], [1, 3], [3], [2, None], [0, 2, 4], [0, None], [0]])
 def test_depths_that_share_their_layers_give_what_each_gives_alone(kind, stops):
+    if kind == "deberta" and 0 in stops:
+        pytest.skip("it does not run without layers")
     import transformers as hf
 
     torch.manual_seed(0)
@@ -213,14 +218,47 @@ def test_a_backbone_that_gives_every_state_gives_the_first_at_every_depth(make_e
 
 
 def test_depths_out_of_range_are_refused(make_encoder):
-    with pytest.raises(InputError, match="between 1 and 4; received 5"):
+    with pytest.raises(InputError, match="between 0 and 4; received 5"):
         at_depths(make_encoder(), [1, 5])
 
 
-@pytest.mark.parametrize("num_layers", [0, -1, 5, "2", 2.0, [1]])
+@pytest.mark.parametrize("num_layers", [-1, 5, "2", 2.0, [1]])
 def test_a_depth_that_is_none_is_refused(make_encoder, num_layers):
-    with pytest.raises(InputError, match=r"num_layers must be .*between 1 and 4; received"):
+    with pytest.raises(InputError, match=r"num_layers must be .*between 0 and 4; received"):
         at_depth(make_encoder(), num_layers)
+
+
+def test_a_backbone_that_does_not_run_without_layers_says_so():
+    import transformers as hf
+
+    backbone = hf.AutoModel.from_config(other_backbones()["deberta"])
+    with pytest.raises(InputError, match=r"num_layers must be 1 or more .*'deberta-v2'"):
+        at_depth(backbone, 0)
+    with pytest.raises(InputError, match="num_layers must be 1 or more"):
+        at_depths(backbone, [0, 2])
+
+
+def test_no_layer_at_all_worked_by_hand(make_encoder):
+    """BERT: word + position + type, normed over its width, then the mean over tokens."""
+    encoder = make_encoder("bert", unit=False)
+    table = {name: value.detach().numpy() for name, value in encoder[0].model.embeddings.named_parameters()}
+    ids = encoder[0].tokenizer("a cat")["input_ids"]
+    rows = []
+    for position, token in enumerate(ids):
+        added = (
+            table["word_embeddings.weight"][token]
+            + table["position_embeddings.weight"][position]
+            + table["token_type_embeddings.weight"][0]
+        )
+        rows.append((added - added.mean()) / np.sqrt(added.var() + encoder[0].model.config.layer_norm_eps))
+    np.testing.assert_allclose(encoder.encode("a cat", num_layers=0), np.mean(rows, axis=0), rtol=0, atol=2e-6)
+
+
+def test_gradients_at_no_layer_reach_the_embeddings_alone(make_encoder):
+    encoder = make_encoder("modernbert").train()
+    at_depth(encoder, 0)(encoder.preprocess(TEXTS))["sentence_embedding"].sum().backward()
+    assert all(weight.grad is None for layer in layers_of(encoder) for weight in layer.parameters())
+    assert encoder[0].model.get_input_embeddings().weight.grad is not None
 
 
 def test_an_encoder_without_layers_has_no_depth(tokenizer):

@@ -72,7 +72,7 @@ def test_every_cell_is_bit_equal_to_encode(make_encoder, kind, unit, batch_size)
         np.testing.assert_allclose(np.linalg.norm(found[3, 8], axis=1), 1, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("layers", [[1], [4], [1, 2, 3, 4], [2, 3], (3, 1), np.array([2, 4])])
+@pytest.mark.parametrize("layers", [[1], [4], [1, 2, 3, 4], [2, 3], (3, 1), np.array([2, 4]), [0], [4, 0, 2]])
 def test_any_choice_of_layers_will_do(make_encoder, layers):
     encoder = make_encoder("llama")
     assert_equal(encoder.encode_grid(TEXTS, layers, [5]), one_by_one(encoder, TEXTS, layers, [5]))
@@ -132,7 +132,7 @@ def test_the_default_model(default_encoder):
 def test_each_layer_runs_once_a_batch_and_later_ones_never(make_encoder, kind):
     encoder = make_encoder(kind)
     with calls_of(layers_of(encoder)) as counts:
-        encoder.encode_grid(TEXTS, [3, 1, 2], DIMS)
+        encoder.encode_grid(TEXTS, [3, 1, 2, 0], DIMS)
     assert counts == [1, 1, 1, 0]
 
 
@@ -289,16 +289,16 @@ def test_a_forked_child_gets_an_error(make_encoder, monkeypatch):
 
 # -- what is refused -----------------------------------------------------------------------------------
 
-WRONG = [[], [0], [-1, 2], [2, 2], [2.0], ["2"], [True], [None], 2, "2", None, [[1, 2]], np.array([1.5])]
+WRONG = [[], [-1, 2], [2, 2], [2.0], ["2"], [True], [None], 2, "2", None, [[1, 2]], np.array([1.5])]
 
 
 @pytest.mark.parametrize("values", [*WRONG, [1, 5]])
 def test_layers_that_are_none_are_refused(make_encoder, values):
-    with pytest.raises(InputError, match=r"layers must be one or more different integers between 1 and 4; received"):
+    with pytest.raises(InputError, match=r"layers must be one or more different integers between 0 and 4; received"):
         make_encoder().encode_grid(TEXTS, values, [8])
 
 
-@pytest.mark.parametrize("values", [*WRONG, [1, 33]])
+@pytest.mark.parametrize("values", [*WRONG, [0], [1, 33]])
 def test_dims_that_are_none_are_refused(make_encoder, values):
     with pytest.raises(InputError, match=r"dims must be one or more different integers between 1 and 32; received"):
         make_encoder().encode_grid(TEXTS, [1], values)

@@ -31,7 +31,7 @@ def states_by_hand(encoder, text, layer):
 
 
 @pytest.mark.parametrize("kind", ["bert", "distilbert"])
-@pytest.mark.parametrize("layer", [1, 2, 4])
+@pytest.mark.parametrize("layer", [0, 1, 2, 4])
 def test_states_are_those_of_transformers(make_encoder, kind, layer):
     encoder = make_encoder(kind)
     for text, readout in zip(TEXTS, read_tokens(encoder, TEXTS, num_layers=layer), strict=True):
@@ -176,7 +176,7 @@ def test_something_else_names_its_place_and_type(make_encoder, value):
 
 def test_numbers_out_of_range_are_refused(make_encoder):
     encoder = make_encoder()
-    for options in ({"num_layers": 0}, {"num_layers": 5}, {"batch_size": 0}, {"batch_size": "8"}):
+    for options in ({"num_layers": -1}, {"num_layers": 5}, {"batch_size": 0}, {"batch_size": "8"}):
         with pytest.raises(InputError, match=next(iter(options))):
             read_unchecked(encoder, TEXTS, **options)
 

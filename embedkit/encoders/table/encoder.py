@@ -159,7 +159,7 @@ def read_table(encoder: Encoder, table: Any, *, num_layers: int | None = None) -
     Args:
         encoder: From `table_encoder`.
         table: What `as_table` reads.
-        num_layers: Read after this layer; None reads the last.
+        num_layers: Read after this layer, 0 … depth; None reads the last.
 
     Raises:
         InputError: The encoder is no table encoder, or the table is none.
