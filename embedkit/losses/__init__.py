@@ -5,13 +5,15 @@
     loss(first, second, scores)                    graded pairs
     loss(student, teacher)                         distillation
 
-Wrappers take a loss and are called like it. The layer-wise ones (`layerwise` is true) take embeddings of shape
-(layers, n, dim) where the loss takes (n, dim): row l − 1 is what `encode(num_layers=l)` returns.
+Wrappers take a loss and are called like it. The layer-wise ones (2D Matryoshka, Espresso, Starbucks) take embeddings
+of shape (layers, n, dim) where the loss takes (n, dim): row l − 1 is what `encode(num_layers=l)` returns.
 """
 
 from embedkit.losses.cosent import CoSENTLoss
+from embedkit.losses.espresso import EspressoLoss
 from embedkit.losses.info_nce import InfoNCELoss
 from embedkit.losses.matryoshka import MatryoshkaLoss
 from embedkit.losses.starbucks import StarbucksLoss
+from embedkit.losses.two_d_matryoshka import TwoDMatryoshkaLoss
 
-__all__ = ["CoSENTLoss", "InfoNCELoss", "MatryoshkaLoss", "StarbucksLoss"]
+__all__ = ["CoSENTLoss", "EspressoLoss", "InfoNCELoss", "MatryoshkaLoss", "StarbucksLoss", "TwoDMatryoshkaLoss"]

@@ -56,18 +56,18 @@ def not_negative(what: str, value: Any) -> float:
     return number
 
 
-def whole(what: str, value: Any) -> int:
-    """An integer that is 1 or more; numpy's count.
+def whole(what: str, value: Any, *, least: int = 1) -> int:
+    """An integer that is at least `least`; numpy's count.
 
     Raises:
         InputError: It is not.
     """
     try:
-        number = 0 if isinstance(value, bool) else operator.index(value)
+        number = least - 1 if isinstance(value, bool) else operator.index(value)
     except TypeError:
-        number = 0
-    if number < 1:
-        message = f"{what} must be an integer, 1 or more; received {value!r:.100}"
+        number = least - 1
+    if number < least:
+        message = f"{what} must be an integer, {least} or more; received {value!r:.100}"
         raise InputError(message)
     return number
 

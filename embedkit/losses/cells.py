@@ -5,6 +5,7 @@ The layer-wise losses are called with embeddings of shape (layers, n, dim): row 
 (labels, scores) have one axis and are the same in every cell.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -54,6 +55,19 @@ def grid_of(tensors: tuple[Any, ...]) -> tuple[int, int]:
         )
         raise InputError(message)
     return grids.pop()
+
+
+def check_widths(dims: Sequence[int], width: int) -> None:
+    """Check that embeddings can be cut to all of `dims`.
+
+    Raises:
+        InputError: One exceeds their width.
+    """
+    if max(dims) > width:
+        message = (
+            f"dims must not exceed the embeddings' width, {width}; received {list(dims)}; leave out the wider ones"
+        )
+        raise InputError(message)
 
 
 def cell(tensors: tuple[Any, ...], num_layers: int, dim: int) -> tuple[Any, ...]:

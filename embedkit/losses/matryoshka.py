@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from embedkit.errors import InputError
 from embedkit.losses.arguments import Loss, callable_loss, not_negative, widths
-from embedkit.losses.cells import cut, narrowest
+from embedkit.losses.cells import check_widths, cut, narrowest
 
 
 class MatryoshkaLoss(nn.Module):
@@ -65,10 +65,7 @@ class MatryoshkaLoss(nn.Module):
         Raises:
             InputError: No argument is embeddings, or one is narrower than the widest of `dims`.
         """
-        width = narrowest(tensors)
-        if max(self.dims) > width:
-            message = f"dims must not exceed the embeddings' width, {width}; received {list(self.dims)}"
-            raise InputError(message)
+        check_widths(self.dims, narrowest(tensors))
         terms = [weight * self.loss(*cut(tensors, dim)) for dim, weight in zip(self.dims, self.weights, strict=True)]
         total: Tensor = sum(terms[1:], start=terms[0])
         return total

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -61,8 +61,6 @@ class StarbucksLoss(nn.Module):
         here the teacher is always detached. They scale the prefixes to length 1 first in the STS code; a loss
         on cosines does not notice.
     """
-
-    layerwise: ClassVar[bool] = True
 
     def __init__(
         self,
