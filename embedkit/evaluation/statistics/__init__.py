@@ -4,11 +4,11 @@ All of it is computed from `Items`: each metric is a function of resampled items
 """
 
 from embedkit.evaluation.statistics.arguments import check_settings
-from embedkit.evaluation.statistics.bootstrap import bootstrap_interval
+from embedkit.evaluation.statistics.bootstrap import bootstrap_interval, bootstrap_intervals
 from embedkit.evaluation.statistics.interval import Interval
 from embedkit.evaluation.statistics.metrics import STATISTICS
 from embedkit.evaluation.statistics.multiplicity import holm
-from embedkit.evaluation.statistics.paired import Difference, paired_difference
+from embedkit.evaluation.statistics.paired import Difference, paired_difference, paired_differences
 from embedkit.evaluation.statistics.seeds import over_seeds
 from embedkit.evaluation.statistics.signed_rank import wilcoxon
 from embedkit.evaluation.statistics.statistic import Statistic
@@ -20,10 +20,12 @@ __all__ = [
     "Interval",
     "Statistic",
     "bootstrap_interval",
+    "bootstrap_intervals",
     "check_settings",
     "holm",
     "over_seeds",
     "paired_difference",
+    "paired_differences",
     "score",
     "wilcoxon",
 ]

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from embedkit.errors import InputError
 from embedkit.evaluation.items import Items
 from embedkit.evaluation.statistics.arguments import check_settings
 from embedkit.evaluation.statistics.interval import Interval
 from embedkit.evaluation.statistics.metrics import STATISTICS
-from embedkit.evaluation.statistics.statistic import ROUNDING, Integers, Values, in_blocks
-from embedkit.evaluation.statistics.strata import Stratum, mean_value, size_of, strata_of
-
-_GROUPS = 200  # how finely the jackknife cuts a part
+from embedkit.evaluation.statistics.replicates import Replicates, replicates
+from embedkit.evaluation.statistics.statistic import ROUNDING, Values
+from embedkit.evaluation.statistics.strata import Stratum, strata_of
 
 
 def bootstrap_interval(
@@ -60,78 +60,71 @@ def bootstrap_interval(
         The jackknife for the acceleration leaves out groups of items where a part has more than 200. The value is
         always inside the interval.
     """
+    (found,) = bootstrap_intervals([parts], level=level, resamples=resamples, seed=seed)
+    if isinstance(found, InputError):
+        raise found
+    return found
+
+
+def bootstrap_intervals(
+    models: Sequence[Sequence[Items]], *, level: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> list[Interval | InputError]:
+    """The interval of each of many models, in less time than one by one.
+
+    Args:
+        models: Items of each. Those of the same sizes and targets share what is drawn.
+        level: As in `bootstrap_interval`.
+        resamples: Likewise.
+        seed: Likewise.
+
+    Returns:
+        One entry a model: what `bootstrap_interval` returns or, of items that it refuses, the error that it raises.
+
+    Raises:
+        InputError: Level or resamples are out of range.
+    """
     check_settings(level, resamples)
-    strata = strata_of(parts)
-    lowest = min(STATISTICS[part.statistic].lowest for part in parts)
-    low, high = ends(strata, (lowest, 1.0), level, resamples, np.random.default_rng(seed))
-    return Interval(mean_value(strata), low, high, level, size_of(strata), resamples)
+    found: dict[int, Interval | InputError] = {}
+    alike: dict[tuple[object, ...], dict[int, list[Stratum]]] = {}
+    for i, parts in enumerate(models):
+        try:
+            strata = strata_of(parts)
+        except InputError as error:
+            found[i] = error
+        else:
+            alike.setdefault(tuple(stratum.frame for stratum in strata), {})[i] = strata
+    for members in alike.values():
+        made = replicates(list(members.values()), resamples, np.random.default_rng(seed))
+        for i, one in zip(members, made, strict=True):
+            lowest = min(STATISTICS[part.statistic].lowest for part in models[i])
+            found[i] = Interval(one.value, *ends(one, (lowest, 1.0), level), level, one.size, resamples)
+    return [found[i] for i in range(len(models))]
 
 
-def ends(
-    strata: Sequence[Stratum],
-    bounds: tuple[float, float],
-    level: float,
-    resamples: int,
-    generator: np.random.Generator,
-) -> tuple[float, float]:
-    """Both ends of the interval of the mean value; `bounds` hold every value it can take."""
-    value, size = mean_value(strata), size_of(strata)
-    drawn: Values = np.mean([_resampled(stratum, resamples, generator) for stratum in strata], axis=0)
+def ends(one: Replicates, bounds: tuple[float, float], level: float) -> tuple[float, float]:
+    """Both ends of the interval of the value; `bounds` hold every value it can take."""
+    value, drawn = one.value, np.mean(one.drawn, axis=0)
     if np.ptp(drawn) <= ROUNDING:
-        missed = 1 - ((1 - level) / 2) ** (1 / size)
+        missed = 1 - ((1 - level) / 2) ** (1 / one.size)
         lowest, highest = min(bounds[0], value), max(bounds[1], value)
         return value - missed * (value - lowest), value + missed * (highest - value)
-    low, high = np.quantile(drawn, _tails(drawn, value, strata, level))
+    low, high = np.quantile(drawn, _tails(drawn, one, level))
     return min(float(low), value), max(float(high), value)
 
 
-def _tails(drawn: Values, value: float, strata: Sequence[Stratum], level: float) -> Values:
+def _tails(drawn: Values, one: Replicates, level: float) -> Values:
     """Which quantiles of the resampled values are the ends: Efron's BCa, with Hesterberg's t in place of z."""
     from scipy.special import ndtr, ndtri, stdtrit
 
-    below = np.mean(drawn < value - ROUNDING) + np.mean(np.abs(drawn - value) <= ROUNDING) / 2
+    below = np.mean(drawn < one.value - ROUNDING) + np.mean(np.abs(drawn - one.value) <= ROUNDING) / 2
     bias = ndtri(np.clip(below, 1 / len(drawn), 1 - 1 / len(drawn)))
-    influence = np.concatenate([_influence(stratum) for stratum in strata])
+    owed = [value - without for value, without in zip(one.values, one.left_out, strict=True)]
+    influence = np.nan_to_num(np.concatenate(owed))  # 0 where it is not defined without
     squares = (influence**2).sum()
     acceleration = (influence**3).sum() / (6 * squares**1.5) if squares > 0 else 0.0
-    size, freedom = size_of(strata), size_of(strata) - len(strata)
-    shifted = bias + stdtrit(freedom, np.array([1 - level, 1 + level]) / 2) * math.sqrt(size / freedom)
+    freedom = one.size - len(one.drawn)
+    shifted = bias + stdtrit(freedom, np.array([1 - level, 1 + level]) / 2) * math.sqrt(one.size / freedom)
     stretch = 1 - acceleration * shifted  # not positive only with very few items: the end is then the last resample
     places = np.where(stretch > 0, shifted / np.where(stretch > 0, stretch, 1), np.copysign(np.inf, shifted))
     tails: Values = ndtr(bias + places)
     return tails
-
-
-def _resampled(stratum: Stratum, count: int, generator: np.random.Generator) -> Values:
-    """Values of `count` resamples on which the statistic is defined."""
-
-    def draw(many: int) -> Values:
-        return in_blocks(
-            stratum.evaluate,
-            many,
-            stratum.size,
-            lambda start, stop: generator.integers(stratum.size, size=(stop - start, stratum.size)),
-        )
-
-    values = draw(count)
-    # It ends: where all items define the statistic, a resample does so with probability 1/2 or more.
-    while len(undefined := np.flatnonzero(np.isnan(values))):
-        values[undefined] = draw(len(undefined))
-    return values
-
-
-def _influence(stratum: Stratum) -> Values:
-    """How much the value owes to each group of items, by leaving it out; 0 where it is not defined without."""
-    if stratum.size == 1:
-        return np.zeros(1)
-    each = -(-stratum.size // _GROUPS)
-    groups = stratum.size // each
-    group_of = np.arange(stratum.size) % groups
-    group_of[groups * each :] = groups  # what is over stays in, so that all groups are of one size
-
-    def others(start: int, stop: int) -> Integers:
-        kept = group_of != np.arange(start, stop)[:, None]
-        return np.nonzero(kept)[1].reshape(stop - start, -1)
-
-    left_out = in_blocks(stratum.evaluate, groups, stratum.size, others)
-    return np.nan_to_num(stratum.value - left_out)

@@ -9,14 +9,14 @@ from types import MappingProxyType
 import numpy as np
 
 from embedkit.errors import InputError
-from embedkit.evaluation.statistics.statistic import Columns, Evaluate, Integers, Statistic, Values
+from embedkit.evaluation.statistics.statistic import Columns, Evaluate, Integers, Resamples, Statistic, Values
 
 _VANISHING = 1e-20  # mean square, where 1 is that of all items, below which a resampled column is constant
 
 
 def _mean(columns: Columns) -> Evaluate:
     of_items = columns["score"].reshape(len(columns["score"]), -1).mean(axis=1)
-    return lambda index: of_items[index].mean(axis=1)
+    return lambda resamples: of_items[resamples.index].mean(axis=1)
 
 
 def _accuracy(columns: Columns) -> Evaluate:
@@ -25,28 +25,22 @@ def _accuracy(columns: Columns) -> Evaluate:
 
 
 def _spearman(columns: Columns) -> Evaluate:
-    scores, targets = _centred_ranks(columns["score"]), _centred_ranks(columns["target"])
-    return lambda index: _correlation(scores(index), targets(index))
+    return _correlation(_centred_ranks, columns)
 
 
 def _pearson(columns: Columns) -> Evaluate:
-    scores, targets = _standardised(columns["score"]), _standardised(columns["target"])
-
-    def evaluate(index: Integers) -> Values:
-        x, y = scores[index], targets[index]
-        return _correlation(x - x.mean(axis=1, keepdims=True), y - y.mean(axis=1, keepdims=True))
-
-    return evaluate
+    return _correlation(_centred_values, columns)
 
 
 def _average_precision(columns: Columns) -> Evaluate:
     classes = _classes_by_score(columns)
 
-    def evaluate(index: Integers) -> Values:
-        negatives, positives = classes(index)
+    def evaluate(resamples: Resamples) -> Values:
+        negatives, positives = classes(resamples.index)
         found = positives.cumsum(axis=1)
         precision = found / np.maximum(found + negatives.cumsum(axis=1), 1)
-        return _ratio((precision * positives).sum(axis=1), found[:, -1])
+        precision *= positives
+        return _ratio(precision.sum(axis=1), found[:, -1])
 
     return evaluate
 
@@ -54,28 +48,34 @@ def _average_precision(columns: Columns) -> Evaluate:
 def _auc(columns: Columns) -> Evaluate:
     classes = _classes_by_score(columns)
 
-    def evaluate(index: Integers) -> Values:
-        negatives, positives = classes(index)
+    def evaluate(resamples: Resamples) -> Values:
+        negatives, positives = classes(resamples.index)
         above = negatives.cumsum(axis=1)
-        below = above[:, -1:] - above + negatives / 2
-        return _ratio((positives * below).sum(axis=1), positives.sum(axis=1) * above[:, -1])
+        below = 2 * (above[:, -1:] - above) + negatives  # a tie counts half
+        return _ratio((positives * below).sum(axis=1) / 2, positives.sum(axis=1) * above[:, -1])
 
     return evaluate
 
 
 def _macro_f1(columns: Columns) -> Evaluate:
     target, prediction = columns["target"], columns["prediction"].reshape(len(columns["target"]), -1)
-    labels, codes = np.unique(np.column_stack([target, prediction]), return_inverse=True)
-    targets, *predictions = codes.reshape(len(target), -1).T
+    labels = np.unique(np.column_stack([target, prediction]))
     kinds = len(labels)
+    classes, targets = np.unique(target, return_inverse=True)
+    at = np.searchsorted(labels, classes)
+    key = ("classes", target.tobytes())
+    # Predicted labels, and a second time where they are right.
+    answers = [np.searchsorted(labels, guess) + kinds * (guess == target) for guess in prediction.T]
 
-    def evaluate(index: Integers) -> Values:
-        true = _counts(targets[index], kinds)
+    def evaluate(resamples: Resamples) -> Values:
+        of_target = resamples.once(key, lambda index: _counts(targets[index], len(classes)))
         experiments = []
-        for predicted in predictions:
-            hits = np.where(predicted == targets, targets, kinds)
-            both = true + _counts(predicted[index], kinds)
-            f1 = 2 * _counts(hits[index], kinds + 1)[:, :kinds] / np.maximum(both, 1)
+        for answer in answers:
+            counts = _counts(answer[resamples.index], 2 * kinds)
+            right = counts[:, kinds:]
+            both = counts[:, :kinds] + right
+            both[:, at] += of_target
+            f1 = 2 * right / np.maximum(both, 1)
             experiments.append(f1.sum(axis=1) / (both > 0).sum(axis=1))  # over the labels of the resample
         values: Values = np.mean(experiments, axis=0)
         return values
@@ -114,34 +114,58 @@ STATISTICS: Mapping[str, Statistic] = MappingProxyType(
 
 
 def _counts(codes: Integers, kinds: int) -> Integers:
-    """How often each of the codes 0 … kinds − 1 occurs in each row."""
+    """How often each of the codes 0 … kinds − 1 occurs in each row; `codes` are overwritten."""
     rows = len(codes)
-    placed = codes + kinds * np.arange(rows)[:, None]
-    return np.bincount(placed.ravel(), minlength=rows * kinds).reshape(rows, kinds)
+    codes += kinds * np.arange(rows)[:, None]
+    return np.bincount(codes.ravel(), minlength=rows * kinds).reshape(rows, kinds)
 
 
-def _centred_ranks(column: Values) -> Evaluate:
-    """Average ranks within each resample, less their mean."""
+def _centred_ranks(column: Values) -> Callable[[Integers], Values]:
+    """Twice the average ranks within each resample, less their mean: integers, so that sums of products are exact."""
     values, codes = np.unique(column, return_inverse=True)
 
     def evaluate(index: Integers) -> Values:
         drawn = codes[index]
         counts = _counts(drawn, len(values))
-        middles = counts.cumsum(axis=1) - (counts - 1) / 2 - (index.shape[1] + 1) / 2
-        ranks: Values = np.take_along_axis(middles, drawn, axis=1)
+        middles = counts.cumsum(axis=1)
+        middles *= 2
+        middles -= counts
+        middles -= index.shape[1]
+        ranks: Values = middles.astype(np.float64).ravel()[drawn]
         return ranks
 
     return evaluate
 
 
-def _correlation(x: Values, y: Values) -> Values:
-    """Of centred rows; 0 where x is constant, NaN where y is."""
-    products, of_x, of_y = (np.einsum("ij,ij->i", left, right) for left, right in ((x, y), (x, x), (y, y)))
-    constant_x, constant_y = (squares <= _VANISHING * x.shape[1] for squares in (of_x, of_y))
-    norms = np.sqrt(of_x) * np.sqrt(of_y)
-    values: Values = np.divide(products, norms, out=np.zeros_like(norms), where=~(constant_x | constant_y))
-    values[constant_y] = np.nan
-    return values
+def _centred_values(column: Values) -> Callable[[Integers], Values]:
+    standardised = _standardised(column)
+
+    def evaluate(index: Integers) -> Values:
+        values = standardised[index]
+        values -= values.mean(axis=1, keepdims=True)
+        return values
+
+    return evaluate
+
+
+def _correlation(centred: Callable[[Values], Callable[[Integers], Values]], columns: Columns) -> Evaluate:
+    """Of score and target, each centred within a resample; 0 where the score is constant, NaN where the target is."""
+    x_of, y_of = centred(columns["score"]), centred(columns["target"])
+    key = (centred, columns["target"].tobytes())
+
+    def with_squares(rows: Values) -> tuple[Values, Values]:
+        return rows, np.einsum("ij,ij->i", rows, rows)
+
+    def evaluate(resamples: Resamples) -> Values:
+        x, of_x = with_squares(x_of(resamples.index))
+        y, of_y = resamples.once(key, lambda index: with_squares(y_of(index)))
+        constant_x, constant_y = (squares <= _VANISHING * x.shape[1] for squares in (of_x, of_y))
+        products, norms = np.einsum("ij,ij->i", x, y), np.sqrt(of_x) * np.sqrt(of_y)
+        values: Values = np.divide(products, norms, out=np.zeros_like(norms), where=~(constant_x | constant_y))
+        values[constant_y] = np.nan
+        return values
+
+    return evaluate
 
 
 def _classes_by_score(columns: Columns) -> Callable[[Integers], tuple[Integers, Integers]]:
@@ -151,11 +175,12 @@ def _classes_by_score(columns: Columns) -> Callable[[Integers], tuple[Integers, 
         message = f"column 'target' must hold 0 and 1; it holds {np.unique(target)[:5].tolist()}"
         raise InputError(message)
     values, codes = np.unique(-columns["score"], return_inverse=True)
-    classes = 2 * codes + target.astype(np.int64)
+    kinds = len(values)
+    classes = codes + kinds * target.astype(np.int64)
 
     def evaluate(index: Integers) -> tuple[Integers, Integers]:
-        counts = _counts(classes[index], 2 * len(values))
-        return counts[:, 0::2], counts[:, 1::2]
+        counts = _counts(classes[index], 2 * kinds)
+        return counts[:, :kinds], counts[:, kinds:]
 
     return evaluate
 

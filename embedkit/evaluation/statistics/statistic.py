@@ -1,8 +1,8 @@
 """A score as a function of resampled items."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +12,31 @@ from embedkit.errors import InputError
 Columns: TypeAlias = Mapping[str, NDArray[np.float64]]
 Integers: TypeAlias = NDArray[np.integer[Any]]
 Values: TypeAlias = NDArray[np.float64]
-Evaluate: TypeAlias = Callable[[Integers], Values]
+Evaluate: TypeAlias = Callable[["Resamples"], Values]
+Known = TypeVar("Known")
 
 ROUNDING = 1e-12  # differences of scores below this are those of summation order
 
 _BLOCK = 2**17  # resampled items in memory at once: about what the processor caches hold
+
+
+class Resamples:
+    """Some resamples of one set of items, and what all models make of them alike.
+
+    Args:
+        index: Which items each holds, (resamples, n).
+    """
+
+    def __init__(self, index: Integers) -> None:
+        self.index = index
+        self._known: dict[Hashable, Any] = {}
+
+    def once(self, key: Hashable, compute: Callable[[Integers], Known]) -> Known:
+        """What `compute` makes of the index matrix; the second call of a key gets what the first did."""
+        if key not in self._known:
+            self._known[key] = compute(self.index)
+        known: Known = self._known[key]
+        return known
 
 
 @dataclass(frozen=True)
@@ -24,7 +44,7 @@ class Statistic:
     """A score as a function of resampled items.
 
     Attributes:
-        prepare: Columns → a function of an index matrix (resamples, n) that gives (resamples,).
+        prepare: Columns → a function of `Resamples` that gives (resamples,).
         columns: Names of the columns it reads. "score" and "target" are (n,).
         repeats: Whether the first column may be (n, repeats) too.
         lowest: Its least possible value; the greatest is 1.
@@ -58,10 +78,10 @@ class Statistic:
             array([0. , 0.5])
         """
         count, size = index.shape
-        return in_blocks(self.of(columns), count, size, lambda start, stop: index[start:stop])
+        return in_blocks([self.of(columns)], count, size, lambda start, stop: index[start:stop])[:, 0]
 
     def of(self, columns: Columns) -> Evaluate:
-        """The function of the index matrix alone, for many calls on the same columns."""
+        """The function of the resamples alone, for many calls on the same columns."""
         for name in self.columns:
             self._check(name, columns)
         return self.prepare(columns)
@@ -81,8 +101,13 @@ class Statistic:
             raise InputError(message)
 
 
-def in_blocks(evaluate: Evaluate, count: int, size: int, rows: Callable[[int, int], Integers]) -> Values:
-    """`evaluate` on `count` rows of an index matrix that is never held whole."""
+def in_blocks(evaluates: Sequence[Evaluate], count: int, size: int, rows: Callable[[int, int], Integers]) -> Values:
+    """Each of the functions on `count` rows of an index matrix that is never held whole, (count, functions)."""
     step = max(1, _BLOCK // max(size, 1))
-    blocks = [evaluate(rows(start, min(start + step, count))) for start in range(0, count, step)]
-    return np.concatenate([np.empty(0), *blocks])
+    values = np.empty((count, len(evaluates)))
+    for start in range(0, count, step):
+        stop = min(start + step, count)
+        resamples = Resamples(rows(start, stop))
+        for i, evaluate in enumerate(evaluates):
+            values[start:stop, i] = evaluate(resamples)
+    return values

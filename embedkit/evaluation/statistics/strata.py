@@ -9,7 +9,7 @@ import numpy as np
 from embedkit.errors import InputError
 from embedkit.evaluation.items import Items
 from embedkit.evaluation.statistics.metrics import STATISTICS
-from embedkit.evaluation.statistics.statistic import Evaluate
+from embedkit.evaluation.statistics.statistic import Evaluate, Resamples
 
 
 def score(parts: Sequence[Items]) -> float:
@@ -25,7 +25,7 @@ def score(parts: Sequence[Items]) -> float:
         InputError: There are no items, columns are not what the statistic reads, or it is not defined on them
             (constant targets, one class only).
     """
-    return mean_value(strata_of(parts))
+    return mean_value([stratum.value for stratum in strata_of(parts)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,11 +36,14 @@ class Stratum:
         size: Number of items.
         evaluate: Their statistic, as a function of an index matrix.
         value: The statistic of all items once.
+        frame: The same where two models are scored on the same items, so that they can share resamples: a resample
+            defines the statistic of both or of neither.
     """
 
     size: int
     evaluate: Evaluate
     value: float
+    frame: tuple[str, int, bytes]
 
 
 def strata_of(parts: Sequence[Items]) -> list[Stratum]:
@@ -68,26 +71,17 @@ def _stratum(part: Items) -> Stratum:
         message = f"{named(part)}: {error}"
         raise InputError(message) from None
     size = len(part.columns[statistic.columns[0]])
-    value = float(evaluate(np.arange(size)[None])[0])
+    value = float(evaluate(Resamples(np.arange(size)[None]))[0])
     if math.isnan(value):
         message = f"{named(part)}: {part.statistic} needs items with different targets; all {size} have the same"
         raise InputError(message)
-    return Stratum(size, evaluate, value)
+    target = part.columns["target"].tobytes() if "target" in statistic.columns else b""
+    return Stratum(size, evaluate, value, (part.statistic, size, target))
 
 
-def minus(a: Stratum, b: Stratum) -> Stratum:
-    """The difference of two models on the same items."""
-    return Stratum(a.size, lambda index: a.evaluate(index) - b.evaluate(index), a.value - b.value)
-
-
-def mean_value(strata: Sequence[Stratum]) -> float:
+def mean_value(values: Sequence[float]) -> float:
     """What the strata make up together."""
-    return math.fsum(stratum.value for stratum in strata) / len(strata)
-
-
-def size_of(strata: Sequence[Stratum]) -> int:
-    """Number of items of all."""
-    return sum(stratum.size for stratum in strata)
+    return math.fsum(values) / len(values)
 
 
 def place(part: Items) -> tuple[str, str]:

@@ -7,7 +7,14 @@ import pytest
 from scipy import stats
 
 from embedkit.errors import InputError
-from embedkit.evaluation.statistics import STATISTICS, bootstrap, bootstrap_interval, over_seeds, score
+from embedkit.evaluation.statistics import (
+    STATISTICS,
+    bootstrap_interval,
+    bootstrap_intervals,
+    over_seeds,
+    replicates,
+    score,
+)
 from tests.evaluation.statistics.samples import MOST, columns_for, items
 
 
@@ -137,7 +144,7 @@ def test_two_items_hold_their_mean():
 def test_groups_of_items_stand_for_items_in_the_jackknife(monkeypatch):
     part = items("mean", score=np.random.default_rng(10).lognormal(size=197))
     by_item = bootstrap_interval([part])
-    monkeypatch.setattr(bootstrap, "_GROUPS", 50)
+    monkeypatch.setattr(replicates, "_GROUPS", 50)
     by_group = bootstrap_interval([part])
     assert by_group != by_item
     assert by_group.high == pytest.approx(by_item.high, abs=0.05 * (by_item.high - by_item.low))
@@ -165,3 +172,27 @@ def test_refuses(options, said):
 def test_is_frozen():
     with pytest.raises(FrozenInstanceError):
         over_seeds([0, 1]).low = 0
+
+
+def test_many_at_once_are_what_they_are_alone():
+    """Whether they share what is drawn or not: all statistics, other targets, several parts, and what is refused."""
+    generator = np.random.default_rng(23)
+    models = [[items(statistic, **columns_for(statistic, generator))] for statistic in STATISTICS for _ in range(2)]
+    for statistic in ("spearman", "pearson", "f1", "auc"):
+        columns = columns_for(statistic, generator)
+        own = "prediction" if statistic == "f1" else "score"
+        models += [[items(statistic, **{**columns, own: generator.permutation(columns[own])})] for _ in range(3)]
+    models += [[*models[0], items("mean", "fr", score=generator.random(7))], [items("mean", score=[math.nan])], []]
+
+    for parts, found in zip(models, bootstrap_intervals(models, resamples=200), strict=True):
+        try:
+            alone = bootstrap_interval(parts, resamples=200)
+        except InputError as error:
+            alone = error
+        assert str(found) == str(alone)
+
+
+def test_many_draw_again_together_where_a_class_is_missing():
+    models = [[items("auc", score=score, target=[0, 0, 1, 0])] for score in ([1, 2, 3, 4], [4, 3, 2, 1], [1, 1, 2, 2])]
+    together = bootstrap_intervals(models, resamples=300)
+    assert together == [bootstrap_interval(parts, resamples=300) for parts in models]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from embedkit.errors import InputError
-from embedkit.evaluation.statistics import STATISTICS, paired_difference, score
+from embedkit.evaluation.statistics import STATISTICS, paired_difference, paired_differences, score
 from tests.evaluation.statistics.samples import MOST, columns_for, items
 
 
@@ -131,3 +131,23 @@ BASE = items("accuracy", prediction=[0, 1, 1], target=[0, 1, 0])
 def test_refuses(other, said):
     with pytest.raises(InputError, match=said):
         paired_difference([BASE], other)
+
+
+@pytest.mark.parametrize("statistic", STATISTICS)
+def test_many_pairs_at_once_are_what_they_are_alone(statistic):
+    """A model that several pairs hold, a pair that comes twice, other items, and what is refused."""
+    generator = np.random.default_rng(24)
+    first, other = columns_for(statistic, generator), columns_for(statistic, generator)
+    a, b, c = (
+        [items(statistic, **{name: generator.permutation(v) if name != "target" else v for name, v in first.items()})]
+        for _ in range(3)
+    )
+    d, shuffled = [items(statistic, **other)], [replace(b[0], ids=b[0].ids[::-1])]
+    pairs = [(a, b), (a, c), (b, a), (a, b), (d, d), (c, []), (a, shuffled)]
+
+    for pair, found in zip(pairs, paired_differences(pairs, resamples=200), strict=True):
+        try:
+            alone = paired_difference(*pair, resamples=200)
+        except InputError as error:
+            alone = error
+        assert str(found) == str(alone)
