@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from embedkit.errors import CorruptFileError, InputError
-from embedkit.evaluation.compare import Comparison, TaskComparison, compare
+from embedkit.evaluation.compare import Comparison, Question, TaskComparison, compare, compare_all
 from embedkit.evaluation.items import Items, TaskItems, write_items
 from embedkit.evaluation.results import ModelScores, TaskScore
 from embedkit.evaluation.statistics import Difference, paired_difference, wilcoxon
@@ -166,6 +166,15 @@ class TestTasks:
     def test_settings_are_checked_where_no_task_is(self, model, options):
         with pytest.raises(InputError, match="must"):
             compare(model("A"), model("B"), **options)
+
+
+def test_many_questions_are_answered_as_one_by_one(model, base):
+    generator = np.random.default_rng(0)
+    a, b, c = (model(name, X=base + generator.normal(0, 0.1, COUNT), Y=base) for name in "ABC")
+    questions = [Question(a, b), Question(a, c, ["X"], 400), Question(b, c, resamples=100)]
+    assert compare_all(questions) == [compare(one.a, one.b, one.tasks, resamples=one.resamples) for one in questions]
+    with pytest.raises(InputError, match="resamples"):
+        compare_all([*questions, Question(a, b, resamples=1)])
 
 
 def test_equal_labels_show_revisions(model, base):

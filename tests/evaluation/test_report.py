@@ -15,7 +15,8 @@ import pytest
 from embedkit.errors import CorruptFileError, InputError, StorageError
 from embedkit.evaluation.items import Items, TaskItems, write_items
 from embedkit.evaluation.report import charts, markup, tables, write_report
-from embedkit.evaluation.report.evidence import gather, leads
+from embedkit.evaluation.report.evidence import gather
+from embedkit.evaluation.report.pairs import pairs_of
 from embedkit.evaluation.results import read_results
 
 DATE = datetime.date(2026, 1, 2)
@@ -162,7 +163,7 @@ def test_the_score_table_shows_scores_intervals_gaps_and_floors_last(small):
 
 def test_the_best_is_marked_only_where_the_difference_to_the_second_is_real(small):
     evidence = gather(read_results(small))
-    found = leads(evidence)
+    found = pairs_of(evidence).leads
 
     assert found["Clear"].is_real
     assert found["Close"].p_value > 0.05
@@ -177,7 +178,7 @@ def test_leads_are_corrected_for_the_number_of_tasks(tmp_path):
         for task in range(tasks):
             put(tmp_path, "a/one", f"T{task}", answers(60))
             put(tmp_path, "a/two", f"T{task}", answers(54))  # six unlike answers, all one way: p = 2 / 2⁶ alone
-        return sum(lead.is_real for lead in leads(gather(read_results(tmp_path))).values())
+        return sum(lead.is_real for lead in pairs_of(gather(read_results(tmp_path))).leads.values())
 
     assert real(1) == 1
     assert real(8) == 0

@@ -1,17 +1,17 @@
-"""What a report says, before it is drawn: scores with intervals, means, and who leads a task for certain."""
+"""What a report says, before it is drawn: scores with intervals, and means."""
 
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from embedkit.errors import InputError
 from embedkit.evaluation.items import TaskItems
 from embedkit.evaluation.results import ModelScores, TaskScore, tasks_of
 
-LEVEL = 0.05
-"""Probability of calling a difference real when there is none, over all tasks together."""
+if TYPE_CHECKING:
+    from embedkit.evaluation.statistics import Interval
 
 _RESAMPLES = (200, 2000)
 _DRAWS = 200_000  # resamples of all scores together, which bounds the time that a large report takes
@@ -58,28 +58,6 @@ class Task:
     sources: tuple[str, ...]
     revisions: tuple[str, ...]
     subsets: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Lead:
-    """The best model of a task, floors left out, against the second.
-
-    Attributes:
-        best: Position of the model in `Evidence.models`.
-        second: Likewise; None where only one model was run.
-        p_value: Of the paired difference, by Holm over the tasks; None where it cannot be told.
-        reason: Why it cannot be told; empty where it can.
-    """
-
-    best: int
-    second: int | None
-    p_value: float | None
-    reason: str
-
-    @property
-    def is_real(self) -> bool:
-        """Whether the difference is shown not to be chance."""
-        return self.p_value is not None and self.p_value < LEVEL
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,9 +137,6 @@ def gather(models: Sequence[ModelScores]) -> Evidence:
     shared = tuple(task for task in names if all(_has_score(model, task) for model in measured))
     ordered = sorted(models, key=lambda model: _order(model, shared))
     resamples = min(max(_RESAMPLES[0], _DRAWS // (len(models) * len(names))), _RESAMPLES[1])
-    cells = {
-        (i, task): _cell(score, resamples) for i, model in enumerate(ordered) for task, score in model.tasks.items()
-    }
     return Evidence(
         models=tuple(ordered),
         labels=_different(ordered, [model.label for model in ordered]),
@@ -171,58 +146,44 @@ def gather(models: Sequence[ModelScores]) -> Evidence:
                 (_about(name, ordered) for name in names), key=lambda task: (task.modality, task.task_type, task.name)
             )
         ),
-        cells=cells,
+        cells=_cells(ordered, resamples),
         shared=shared,
         means=tuple(_mean(model, shared) for model in ordered),
         resamples=resamples,
     )
 
 
-def leads(evidence: Evidence) -> dict[str, Lead]:
-    """Who is best on each task, and whether the difference to the second is real; tasks of floors only are absent."""
-    from embedkit.evaluation.statistics import holm
+def _cells(models: Sequence[ModelScores], resamples: int) -> dict[tuple[int, str], Cell]:
+    from embedkit.evaluation.statistics import bootstrap_intervals
 
-    first = {task.name: lead for task in evidence.tasks if (lead := _lead(evidence, task.name))}
-    told = {task: lead.p_value for task, lead in first.items() if lead.p_value is not None}
-    corrected = dict(zip(told, holm(list(told.values())), strict=True))
-    return {task: replace(lead, p_value=corrected.get(task)) for task, lead in first.items()}
-
-
-def _lead(evidence: Evidence, task: str) -> Lead | None:
-    from embedkit.evaluation.compare import compare
-
-    ranked = evidence.ranked(task, evidence.contenders)
-    if len(ranked) < 2:
-        return Lead(ranked[0], None, None, "only one model was run") if ranked else None
-    best, second = ranked[:2]
-    resamples = max(_RESAMPLES[1], math.ceil(2 * len(evidence.tasks) / LEVEL))  # fewer could not pass Holm's correction
-    found = compare(evidence.models[best], evidence.models[second], [task], resamples=resamples).tasks[0]
-    return Lead(best, second, found.difference.p_value if found.difference else None, found.reason)
+    scores = {(i, task): score for i, model in enumerate(models) for task, score in model.tasks.items()}
+    reasons = {place: _why_not(score) for place, score in scores.items()}
+    counted = [place for place, reason in reasons.items() if not reason]
+    intervals = bootstrap_intervals([scores[place].items for place in counted], resamples=resamples)
+    found = dict(zip(counted, intervals, strict=True))
+    return {
+        place: _cell(score, found[place]) if place in found else Cell(score.score, reason=reasons[place])
+        for place, score in scores.items()
+    }
 
 
-def _cell(score: TaskScore, resamples: int) -> Cell:
-    from embedkit.evaluation.statistics import bootstrap_interval
-
-    kept = score.kept
-    if not math.isfinite(score.score) or kept is None or not kept.parts:
-        return Cell(score.score, reason=_why_not(score, kept))
-    count = sum(len(part) for part in kept.parts)
-    try:
-        interval = bootstrap_interval(kept.parts, resamples=resamples)
-    except InputError as error:
-        return Cell(score.score, count=count, reason=str(error))
+def _cell(score: TaskScore, interval: "Interval | InputError") -> Cell:
+    count = sum(len(part) for part in score.items)
+    if isinstance(interval, InputError):
+        return Cell(score.score, count=count, reason=str(interval))
     if not abs(interval.value - score.score) < _AGREES:
         reason = f"the items that were kept give {100 * interval.value:.2f}, which is not the score"
         return Cell(score.score, count=count, reason=reason)
     return Cell(score.score, interval.low, interval.high, count)
 
 
-def _why_not(score: TaskScore, kept: TaskItems | None) -> str:
+def _why_not(score: TaskScore) -> str:
+    """Why there can be no interval; empty where there can."""
     if not math.isfinite(score.score):
         return "the score is not a number"
-    if kept is None:
+    if score.kept is None:
         return "the items behind the score were not kept"
-    return f"{kept.metric} cannot be resampled"
+    return "" if score.items else f"{score.kept.metric} cannot be resampled"
 
 
 def _about(name: str, models: Sequence[ModelScores]) -> Task:

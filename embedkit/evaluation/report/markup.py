@@ -33,7 +33,9 @@ def text(value: object, limit: int = 200) -> str:
 def plain(value: object, limit: int = 200) -> str:
     """`value` as text that neither a page nor a terminal obeys, cut after `limit` characters."""
     written = str(value)
-    shown = "".join(_visible(character) for character in written[:limit])
+    shown = written[:limit]
+    if not shown.isprintable():  # which never holds what is replaced
+        shown = "".join(map(_visible, shown))
     return shown + _CUT if len(written) > limit else shown
 
 

@@ -10,18 +10,15 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from embedkit import __version__
-from embedkit.errors import InputError
 from embedkit.evaluation.report import charts, summary, tables
-from embedkit.evaluation.report.evidence import Evidence, Lead, Task, gather, leads
+from embedkit.evaluation.report.evidence import Evidence, Task, gather
 from embedkit.evaluation.report.markup import isolated, text
 from embedkit.evaluation.report.notes import example_lists, notes
+from embedkit.evaluation.report.pairs import Lead, pairs_of
 from embedkit.evaluation.results import ModelScores
 
 if TYPE_CHECKING:
     from embedkit.evaluation.compare import Comparison
-
-_COMPARED = (3, 10)
-_PAIRED_TESTS = 120  # of all comparisons together, which bounds the time that a large report takes
 
 
 def page(models: Sequence[ModelScores], title: str, date: datetime.date) -> str:
@@ -36,14 +33,15 @@ def page(models: Sequence[ModelScores], title: str, date: datetime.date) -> str:
         InputError: There is nothing to report.
     """
     evidence = gather(models)
-    lead = leads(evidence)
+    pairs = pairs_of(evidence)
+    lead = pairs.leads
     filters = tables.Filters(evidence.tasks)
     sections = {
         "Summary": _summary(evidence, lead),
         "Scores": _scores(evidence, lead, filters),
         "Intervals": _intervals(evidence, lead, filters),
         "Heat map": tables.heat_map(evidence, filters),
-        "Comparison": _comparison(evidence, filters),
+        "Comparison": _comparison(evidence, pairs.comparisons, filters),
         "Cost": _cost(evidence),
         "Depth and width": _elastic(evidence, filters),
         "Errors": example_lists(evidence, filters),
@@ -158,24 +156,15 @@ def _interval_figure(evidence: Evidence, lead: Lead | None, task: Task, position
     )
 
 
-def _comparison(evidence: Evidence, filters: tables.Filters) -> str:
-    from embedkit.evaluation.compare import compare
-
-    most = min(max(_COMPARED[0], _PAIRED_TESTS // len(evidence.tasks)), _COMPARED[1])
-    others = evidence.contenders[1 : most + 1]
-    if not others:
+def _comparison(evidence: Evidence, compared: Mapping[int, "Comparison"], filters: tables.Filters) -> str:
+    if not compared:
         return ""
-    compared: dict[int, Comparison] = {}
     said = []
-    for other in others:
-        try:
-            compared[other] = compare(evidence.models[0], evidence.models[other])
-            *of_tasks, over_all = compared[other].words()
-            sentences = "".join(f"<li>{text(words, 500)}</li>" for words in of_tasks)
-            said.append(f"<details><summary>{text(over_all, 800)}</summary><ul>{sentences}</ul></details>")
-        except InputError as error:
-            said.append(f"<p>{text(error, 500)}</p>")
-    left_out = len(evidence.contenders) - 1 - len(others)
+    for comparison in compared.values():
+        *of_tasks, over_all = comparison.words()
+        sentences = "".join(f"<li>{text(words, 500)}</li>" for words in of_tasks)
+        said.append(f"<details><summary>{text(over_all, 800)}</summary><ul>{sentences}</ul></details>")
+    left_out = len(evidence.contenders) - 1 - len(compared)
     note = f" The other {left_out} are left out." if left_out else ""
     place = "which has the best mean" if evidence.shared else "the first in the table"
     first = f"{isolated(evidence.labels[0])}, {place}"

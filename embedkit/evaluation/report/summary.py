@@ -3,8 +3,9 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from embedkit.evaluation.report.evidence import Evidence, Lead
+from embedkit.evaluation.report.evidence import Evidence
 from embedkit.evaluation.report.markup import isolated, points, text
+from embedkit.evaluation.report.pairs import Lead
 
 _MOST = 8  # names in one sentence
 

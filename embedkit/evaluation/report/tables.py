@@ -6,8 +6,9 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from embedkit.evaluation.report.charts import frontier
-from embedkit.evaluation.report.evidence import Evidence, Lead, Task
+from embedkit.evaluation.report.evidence import Evidence, Task
 from embedkit.evaluation.report.markup import MISSING, breakable, isolated, points, probability, seconds, signed, text
+from embedkit.evaluation.report.pairs import Lead
 from embedkit.evaluation.results import ModelScores
 
 if TYPE_CHECKING:
