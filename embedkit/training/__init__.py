@@ -1,0 +1,1 @@
+"""Gradients into an encoder: `fit`, and one file for each published recipe."""

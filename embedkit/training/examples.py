@@ -1,0 +1,86 @@
+"""Training examples: columns of texts, and a column of labels or scores if the loss takes one."""
+
+import math
+from collections.abc import Mapping, Sequence
+from numbers import Real
+from typing import Any, TypeAlias
+
+from datasets import Dataset
+
+from embedkit.encoders.inputs import text_problem
+from embedkit.errors import InputError
+
+Examples: TypeAlias = Dataset | Mapping[str, Sequence[Any]] | Sequence[tuple[Any, ...]]
+"""A data set; columns by name; or rows of texts, whose last entry may be a number: the label or score."""
+
+LABELS = ("label", "labels", "score", "scores")
+"""Names that mark a column as what a loss compares with, as in sentence-transformers."""
+
+
+def as_dataset(examples: Examples) -> Dataset:
+    """Examples as a data set whose columns are in the order of the loss's arguments.
+
+    Args:
+        examples: See `Examples`. Columns are handed to the loss in their order; one named in `LABELS` comes last.
+
+    Raises:
+        InputError: There are none, rows differ in length, a label is no finite number, or a text is none.
+
+    Example:
+        >>> as_dataset([("a cat", "one cat", 0.9), ("a cat", "tax law", 0.0)]).column_names
+        ['text_0', 'text_1', 'score']
+    """
+    if not isinstance(examples, Dataset):
+        columns = examples if isinstance(examples, Mapping) else _columns(examples)
+        lengths = {name: len(values) for name, values in columns.items()}
+        if len(set(lengths.values())) > 1:
+            message = f"all columns of examples must have one length; received {lengths}"
+            raise InputError(message)
+        _check({name: list(values) for name, values in columns.items()})
+        return Dataset.from_dict({name: list(values) for name, values in columns.items()})
+    _check({name: examples[name][:] for name in examples.column_names})
+    return examples
+
+
+def _columns(rows: Any) -> dict[str, list[Any]]:
+    rows = [tuple(row) if isinstance(row, tuple | list) else None for row in rows] if _is_batch(rows) else [None]
+    widths = {len(row) if row else 0 for row in rows}
+    if not rows or len(widths) > 1 or 0 in widths:
+        message = (
+            "examples must be rows of one length, each a tuple of texts that may end in a number, columns by name, or "
+            f"a data set; received {'rows of lengths ' + str(sorted(widths)) if rows else 'none'}"
+        )
+        raise InputError(message)
+    names = [f"text_{position}" for position in range(widths.pop())]
+    if _is_number(rows[0][-1]):
+        names[-1] = "score"
+    return {name: list(values) for name, values in zip(names, zip(*rows, strict=True), strict=True)}
+
+
+def _is_batch(rows: Any) -> bool:
+    return hasattr(rows, "__iter__") and not isinstance(rows, str)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real)
+
+
+def _check(columns: Mapping[str, list[Any]]) -> None:
+    if not set(columns) - set(LABELS) or not all(columns.values()):
+        message = f"examples must have a column of texts and a row; received columns {list(columns) or 'none'}"
+        if columns and all(not values for values in columns.values()):
+            message += " without rows"
+        raise InputError(message)
+    for name, values in columns.items():
+        _check_column(name, values)
+
+
+def _check_column(name: str, values: list[Any]) -> None:
+    is_label = name in LABELS
+    for row, value in enumerate(values):
+        if is_label and not (_is_number(value) and math.isfinite(value)):
+            message = f"examples: {name}[{row}] must be a finite number; received {value!r}"
+            raise InputError(message)
+        if not is_label and isinstance(value, str | None) and (problem := text_problem(value)):
+            message = f"examples: {name}[{row}] must be text; {problem}: drop such rows"
+            raise InputError(message)

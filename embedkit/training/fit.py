@@ -1,0 +1,293 @@
+"""`fit`: train an encoder with a loss on tensors, with checkpoints that a killed run goes on from."""
+
+import contextlib
+import json
+import math
+import random
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+from sentence_transformers.base.evaluation import BaseEvaluator
+from torch import nn
+from transformers import EarlyStoppingCallback, PrinterCallback
+from transformers.trainer_utils import get_last_checkpoint
+
+from embedkit.encoders.encoder import Encoder
+from embedkit.encoders.fingerprint import fingerprint
+from embedkit.errors import CorruptFileError, InputError
+from embedkit.io import write_atomic, write_json
+from embedkit.training.adapter import TensorLoss
+from embedkit.training.examples import Examples, as_dataset
+from embedkit.training.lora import LoRA, add_lora, merge_lora
+
+Score = Callable[[Encoder], float]
+"""How good an encoder is on development data; higher is better."""
+
+_RUN = "fit.json"
+_STATE = "training.safetensors"
+_DONE = "trainer_state.json"  # what the trainer writes last into a checkpoint
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a call of `fit` did.
+
+    Attributes:
+        steps: Optimiser steps, those of the run it went on from included.
+        losses: (step, mean loss since the one before).
+        scores: (step, score on development data).
+        best_step: Whose weights the encoder has: the step of the best score, else the last.
+    """
+
+    steps: int
+    losses: tuple[tuple[int, float], ...]
+    scores: tuple[tuple[int, float], ...]
+    best_step: int
+
+
+def fit(  # noqa: PLR0913 (what a training run is made of)
+    encoder: Encoder,
+    examples: Examples,
+    loss: nn.Module,
+    *,
+    epochs: float = 1,
+    batch_size: int = 32,
+    learning_rate: float = 2e-5,
+    warmup: float = 0.1,
+    weight_decay: float = 0.0,
+    max_steps: int | None = None,
+    lora: LoRA | None = None,
+    score: Score | None = None,
+    patience: int | None = None,
+    evaluations: int | None = None,
+    folder: str | Path | None = None,
+    seed: int = 0,
+    show_progress_bar: bool | None = None,
+    **options: Any,
+) -> Training:
+    """Train an encoder in place.
+
+    Optimiser: AdamW, learning rate rising linearly for `warmup` of the steps and falling linearly to 0.
+
+    Args:
+        encoder: What is trained. It is as it was when the run fails before its first step.
+        examples: Columns of texts in the order of the loss's arguments, and labels or scores if it takes them.
+        loss: A loss on tensors of `embedkit.losses` (or pytorch-metric-learning); one whose attribute `by_layer` is
+            True gets the vectors behind every layer. One that has an attribute `model`, as sentence-transformers'
+            own losses have, encodes the columns itself.
+        epochs: Passes over the examples, > 0.
+        batch_size: Examples a step, ≥ 1.
+        learning_rate: Highest learning rate, > 0.
+        warmup: Share of the steps in which it rises, 0 … 1.
+        weight_decay: AdamW's.
+        max_steps: Stop after this many steps; wins over `epochs`.
+        lora: Train low-rank adapters in place of the backbone's weights, and add them to it in the end.
+        score: Tells how good the encoder is on development data; asked `evaluations` times. The weights of
+            the best score are kept.
+        patience: Stop when this many evaluations in a row brought no better score.
+        evaluations: How often the score is asked and a checkpoint written; None takes once an epoch, rounded up.
+        folder: Where checkpoints are written. A call with the same encoder, examples and options goes on from
+            the last one there. None keeps none.
+        seed: Of the order of the examples, dropout and new weights.
+        show_progress_bar: None shows one on a terminal.
+        **options: More of sentence-transformers' training arguments, such as `bf16` or `gradient_checkpointing`.
+
+    Returns:
+        What was done. The encoder is trained in place.
+
+    Raises:
+        InputError: An argument is out of range, or `folder` holds the run of another encoder, of other examples
+            or with other options.
+        MissingExtraError: `lora` without peft.
+
+    Example:
+        >>> import embedkit as ek
+        >>> from embedkit.losses.cosent import CoSENTLoss
+        >>> encoder = ek.load()
+        >>> done = fit(encoder, [("a cat", "a feline", 1.0), ("a cat", "tax law", 0.0)], CoSENTLoss(), max_steps=1)
+        >>> done.steps
+        1
+    """
+    dataset = as_dataset(examples)
+    _check(epochs, batch_size, learning_rate, warmup, max_steps, patience, evaluations, score)
+    steps = max_steps or max(1, math.ceil(len(dataset) / batch_size * epochs))
+    every = math.ceil(steps / (evaluations or math.ceil(epochs)))
+    keep = folder is not None or score is not None
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_own_random_numbers())
+        place = Path(folder) if folder else Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        about = {
+            "encoder": fingerprint(encoder),
+            "examples": dataset._fingerprint,
+            "loss": repr(loss),
+            "options": repr([steps, every, batch_size, learning_rate, warmup, weight_decay, lora, seed, options]),
+        }
+        last = _claim(place, about)
+        arguments = SentenceTransformerTrainingArguments(
+            output_dir=str(place),
+            max_steps=steps,
+            per_device_train_batch_size=batch_size,
+            learning_rate=learning_rate,
+            warmup_steps=math.ceil(warmup * steps),
+            weight_decay=weight_decay,
+            seed=seed,
+            eval_strategy="steps" if score else "no",
+            eval_steps=every,
+            save_strategy="steps" if keep else "no",
+            save_steps=every,
+            save_total_limit=2 if keep else None,
+            load_best_model_at_end=score is not None,
+            metric_for_best_model="eval_score" if score else None,
+            greater_is_better=True if score else None,
+            logging_steps=max(1, steps // 50),
+            use_cpu=encoder.device.type == "cpu",
+            disable_tqdm=not (sys.stderr.isatty() if show_progress_bar is None else show_progress_bar),
+            report_to="none",
+            dataloader_pin_memory=encoder.device.type != "cpu",
+            **options,
+        )
+        if lora:
+            torch.manual_seed(seed)
+            add_lora(encoder, lora)
+        trainer = _Trainer(
+            model=encoder,
+            args=arguments,
+            train_dataset=dataset,
+            loss=loss
+            if hasattr(loss, "model")
+            else TensorLoss(encoder, loss, by_layer=getattr(loss, "by_layer", False)),
+            evaluator=_Evaluator(score) if score else None,
+            callbacks=[EarlyStoppingCallback(patience)] if patience else [],
+        )
+        trainer.remove_callback(PrinterCallback)
+        try:
+            trainer.train(resume_from_checkpoint=str(last) if last else None)
+        finally:
+            if lora:
+                merge_lora(encoder)
+            encoder.eval()
+    return _done(trainer.state)
+
+
+class _Trainer(SentenceTransformerTrainer):
+    """Checkpoints hold the state of the loss, and of the encoder within it, whatever modules and adapters that has."""
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        del state_dict
+        folder = Path(str(output_dir or self.args.output_dir))
+        folder.mkdir(parents=True, exist_ok=True)
+        state = {name: tensor.detach().cpu().clone() for name, tensor in self._objective().state_dict().items()}
+        write_atomic(folder / _STATE, lambda path: save_file(state, path))
+
+    def _load_from_checkpoint(self, checkpoint_path: str, model: Any = None) -> None:
+        del model
+        try:
+            state = load_file(Path(checkpoint_path) / _STATE)
+            self._objective().load_state_dict(state)
+        except Exception as error:
+            message = f"{checkpoint_path} cannot be read ({error}): remove it to go on from the one before"
+            raise CorruptFileError(message) from error
+
+    def _load_best_model(self) -> None:
+        self._load_from_checkpoint(str(self.state.best_model_checkpoint))
+
+    def _objective(self) -> nn.Module:
+        objective: Any = self.loss
+        return objective  # type: ignore[no-any-return]
+
+
+class _Evaluator(BaseEvaluator):
+    """`score` in the form that the trainer asks."""
+
+    def __init__(self, score: Score) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.score, self.primary_metric = score, "score"
+
+    def __call__(self, model: Any, *_: Any, **__: Any) -> dict[str, float]:
+        value = float(self.score(model))
+        if not math.isfinite(value):
+            message = f"score must give a finite number; it gave {value}: did the training diverge?"
+            raise InputError(message)
+        return {"score": value}
+
+
+def _check(
+    epochs: float,
+    batch_size: int,
+    learning_rate: float,
+    warmup: float,
+    max_steps: int | None,
+    patience: int | None,
+    evaluations: int | None,
+    score: Score | None,
+) -> None:
+    wrong = {
+        "epochs must be greater than 0": not epochs > 0,
+        "batch_size must be at least 1": batch_size < 1,
+        "learning_rate must be greater than 0": not 0 < learning_rate < math.inf,
+        "warmup must be between 0 and 1": not 0 <= warmup <= 1,
+        "max_steps must be at least 1 or None": max_steps is not None and max_steps < 1,
+        "patience must be at least 1 or None": patience is not None and patience < 1,
+        "evaluations must be at least 1 or None": evaluations is not None and evaluations < 1,
+        "patience needs score, which tells what is better": patience is not None and score is None,
+    }
+    received: dict[str, float | None] = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "warmup": warmup,
+    }
+    received |= {"max_steps": max_steps, "patience": patience, "evaluations": evaluations}
+    for rule, is_broken in wrong.items():
+        if is_broken:
+            name = rule.split()[0]
+            message = f"{rule}; received {received[name]!r}"
+            raise InputError(message)
+
+
+def _claim(place: Path, about: Mapping[str, str]) -> Path | None:
+    """Mark a folder as that of this run; the checkpoint to go on from, if the run was begun before."""
+    path = place / _RUN
+    if path.is_file():
+        before = json.loads(path.read_text("utf-8"))
+        if different := [name for name in about if before.get(name) != about[name]]:
+            message = (
+                f"{place} holds the run of another encoder, of other examples or with other options (they differ in "
+                f"{', '.join(different)}): give another folder, or the encoder as it was before that run"
+            )
+            raise InputError(message)
+        for checkpoint in place.glob("checkpoint-*"):
+            if not (checkpoint / _DONE).is_file():  # cut short while it was written
+                checkpoint.rename(checkpoint.with_name(f"unfinished-{checkpoint.name}"))
+        found = get_last_checkpoint(str(place))  # type: ignore[no-untyped-call]
+        return Path(found) if found else None
+    place.mkdir(parents=True, exist_ok=True)
+    write_json(path, dict(about))
+    return None
+
+
+def _done(state: Any) -> Training:
+    losses = tuple((entry["step"], entry["loss"]) for entry in state.log_history if "loss" in entry)
+    scores = tuple((entry["step"], entry["eval_score"]) for entry in state.log_history if "eval_score" in entry)
+    best = max(scores, key=lambda entry: entry[1])[0] if scores else state.global_step
+    return Training(state.global_step, losses, scores, best)
+
+
+@contextlib.contextmanager
+def _own_random_numbers() -> Iterator[None]:
+    """The trainer seeds the generators of the whole process; others find theirs as they were."""
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 (the trainer's)
+    try:
+        with torch.random.fork_rng():
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)  # noqa: NPY002
