@@ -32,6 +32,19 @@ def callable_loss(loss: Any) -> Loss:
     return wrapped
 
 
+def callable_similarity(similarity: Any) -> Similarity:
+    """What compares embeddings.
+
+    Raises:
+        InputError: Not callable.
+    """
+    if not callable(similarity):
+        message = f"similarity must be a function of (n, dim) and (m, dim); received {similarity!r:.100}"
+        raise InputError(message)
+    function: Similarity = similarity
+    return function
+
+
 def positive(what: str, value: Any) -> float:
     """A number above 0.
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from embedkit.errors import InputError
-from embedkit.losses.arguments import Similarity, check_rows, positive
+from embedkit.losses.arguments import Similarity, callable_similarity, check_rows, positive
 from embedkit.ops.similarity import cosine_similarity
 
 
@@ -47,11 +47,8 @@ class InfoNCELoss(nn.Module):
         self, *, temperature: float = 0.05, similarity: Similarity = cosine_similarity, in_batch: bool = True
     ) -> None:
         super().__init__()
-        if not callable(similarity):
-            message = f"similarity must be a function of (n, dim) and (m, dim); received {similarity!r:.100}"
-            raise InputError(message)
         self.temperature = positive("temperature", temperature)
-        self.similarity = similarity
+        self.similarity = callable_similarity(similarity)
         self.in_batch = in_batch
 
     def forward(

@@ -9,7 +9,16 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from embedkit.errors import InputError
-from embedkit.losses.arguments import Loss, Similarity, callable_loss, not_negative, one_of, positive, whole
+from embedkit.losses.arguments import (
+    Loss,
+    Similarity,
+    callable_loss,
+    callable_similarity,
+    not_negative,
+    one_of,
+    positive,
+    whole,
+)
 from embedkit.losses.cells import cell, divergence, grid_of, is_embeddings, rows
 from embedkit.ops.similarity import cosine_similarity
 
@@ -79,7 +88,7 @@ class StarbucksLoss(nn.Module):
         self.kl = kl
         self.kl_weight = not_negative("kl_weight", kl_weight)
         self.temperature = positive("temperature", _TEMPERATURES[kl] if temperature is None else temperature)
-        self.similarity = similarity
+        self.similarity = callable_similarity(similarity)
 
     def forward(self, *tensors: Any) -> Float[Tensor, ""]:
         """The loss of one batch.
