@@ -60,6 +60,39 @@ def at_depth(model: M, num_layers: int | None) -> M:
     return _with_stack(model, path, list(layers)[:num_layers])
 
 
+def truncate_layers(model: M, num_layers: int) -> M:
+    """A copy of `model` that has only its first layers: what to save and ship once a depth is chosen.
+
+    Its vectors are those of `encode(num_layers=num_layers)`. The copy's configuration names the new depth; a
+    folder whose configuration does not is filled up with random layers when it is opened.
+
+    Args:
+        model: As in `at_depth`.
+        num_layers: 1 ≤ num_layers ≤ depth.
+
+    Raises:
+        InputError: As in `at_depth`.
+
+    Example:
+        >>> import embedkit as ek
+        >>> encoder = ek.load()
+        >>> half = truncate_layers(encoder, 3)
+        >>> half.get_num_layers(), encoder.get_num_layers()
+        (3, 6)
+    """
+    view = at_depth(model, num_layers)
+    if len(_find_layers(view)[1]) < 1:
+        message = "num_layers must be at least 1, since a copy without layers has no depth; received 0"
+        raise InputError(message)
+    shorter = copy.deepcopy(view)
+    for module in shorter.modules():
+        config: Any = module.__dict__.get("config")
+        kinds = getattr(config, "layer_types", None)
+        if kinds is not None and len(kinds) > num_layers:  # some backbones list the kind of attention of each layer
+            config.layer_types = list(kinds)[:num_layers]
+    return shorter
+
+
 def at_depths(model: M, num_layers: Sequence[int | None]) -> list[M]:
     """Views of `model` at several depths that run each layer once between them.
 
