@@ -16,7 +16,7 @@ _VANISHING = 1e-20  # mean square, where 1 is that of all items, below which a r
 
 def _mean(columns: Columns) -> Evaluate:
     of_items = columns["score"].reshape(len(columns["score"]), -1).mean(axis=1)
-    return lambda resamples: of_items[resamples.index].mean(axis=1)
+    return lambda resamples: of_items.take(resamples.index).mean(axis=1)
 
 
 def _accuracy(columns: Columns) -> Evaluate:
@@ -68,10 +68,10 @@ def _macro_f1(columns: Columns) -> Evaluate:
     answers = [np.searchsorted(labels, guess) + kinds * (guess == target) for guess in prediction.T]
 
     def evaluate(resamples: Resamples) -> Values:
-        of_target = resamples.once(key, lambda index: _counts(targets[index], len(classes)))
+        of_target = resamples.once(key, lambda index: _counts(targets.take(index), len(classes)))
         experiments = []
         for answer in answers:
-            counts = _counts(answer[resamples.index], 2 * kinds)
+            counts = _counts(answer.take(resamples.index), 2 * kinds)
             right = counts[:, kinds:]
             both = counts[:, :kinds] + right
             both[:, at] += of_target
@@ -125,13 +125,13 @@ def _centred_ranks(column: Values) -> Callable[[Integers], Values]:
     values, codes = np.unique(column, return_inverse=True)
 
     def evaluate(index: Integers) -> Values:
-        drawn = codes[index]
+        drawn = codes.take(index)
         counts = _counts(drawn, len(values))
         middles = counts.cumsum(axis=1)
         middles *= 2
         middles -= counts
         middles -= index.shape[1]
-        ranks: Values = middles.astype(np.float64).ravel()[drawn]
+        ranks: Values = middles.astype(np.float64).take(drawn)
         return ranks
 
     return evaluate
@@ -141,7 +141,7 @@ def _centred_values(column: Values) -> Callable[[Integers], Values]:
     standardised = _standardised(column)
 
     def evaluate(index: Integers) -> Values:
-        values = standardised[index]
+        values = standardised.take(index)
         values -= values.mean(axis=1, keepdims=True)
         return values
 
@@ -179,7 +179,7 @@ def _classes_by_score(columns: Columns) -> Callable[[Integers], tuple[Integers, 
     classes = codes + kinds * target.astype(np.int64)
 
     def evaluate(index: Integers) -> tuple[Integers, Integers]:
-        counts = _counts(classes[index], 2 * kinds)
+        counts = _counts(classes.take(index), 2 * kinds)
         return counts[:, :kinds], counts[:, kinds:]
 
     return evaluate
