@@ -15,6 +15,9 @@ M = TypeVar("M", bound=nn.Module)
 _NEEDS_A_LAYER = ("deberta", "deberta-v2")
 """Kinds of backbone whose forward uses what a layer gave: with none it does not run."""
 
+_FINAL_NORMS = ("norm", "final_norm", "ln_f", "final_layer_norm", "final_layernorm")
+"""What backbones call a norm that stands beside their layers and is applied to what the last of them gives."""
+
 
 def num_layers_of(model: nn.Module) -> int:
     """Number of layers of the model's backbone.
@@ -115,26 +118,64 @@ def at_depths(model: M, num_layers: Sequence[int | None]) -> list[M]:
     if _gives_every_state(model, path):
         return views  # what comes behind the layers reads more than the last state: nothing may be left out
     stops = [len(layers) if stop is None else stop for stop in num_layers]
-    return [_with_stack(model, path, stack) for stack in _relay(list(layers), stops)]
+    every = any(getattr(module, "records_layers", False) for module in model.modules())
+    return [_with_stack(model, path, stack) for stack in _relay(list(layers), stops, every=every)]
 
 
-def _relay(layers: list[nn.Module], stops: list[int]) -> list[list[nn.Module]]:
-    """Stacks that end at the `stops`; each begins with the last state of the one before in place of its layers."""
-    kept: list[Any] = [None]
+def recording_layers(model: M) -> tuple[M, list[Any]]:
+    """A view of `model`, and a list into which its forward writes what each of its layers reads.
 
-    def keeping(layer: nn.Module) -> nn.Module:
+    With k layers that is H_0, …, H_k-1, where H_0 is what the embedding layer gives. What the last layer gives is what
+    the view returns. `model` may itself be a view.
+
+    Args:
+        model: As in `at_depth`; `records_layers` is true of the module that calls this, so that `at_depths` knows.
+
+    Raises:
+        InputError: The model has no single stack of layers.
+    """
+    path, layers = _find_layers(model)
+    states: list[Any] = []
+
+    def recording(layer: nn.Module) -> nn.Module:
         def run(*inputs: Any, **options: Any) -> Any:
-            kept[0] = layer(*inputs, **options)
-            return kept[0]
+            states.append(inputs[0] if inputs else options["hidden_states"])
+            return layer(*inputs, **options)
 
         return _StandIn(layer, run)
 
-    def repeat(*_: Any, **__: Any) -> Any:
-        return kept[0]
+    return _with_stack(model, path, [recording(layer) for layer in layers]), states
+
+
+def final_norm(model: nn.Module) -> nn.Module | None:
+    """The norm that a backbone applies to the states of its last layer, if it has one."""
+    path, _ = _find_layers(model)
+    beside = dict(model.get_submodule(".".join(path[:-1])).named_children())
+    return next((beside[name] for name in _FINAL_NORMS if name in beside), None)
+
+
+def _relay(layers: list[nn.Module], stops: list[int], *, every: bool) -> list[list[nn.Module]]:
+    """Stacks that end at the `stops`; in each, layers of the one before give what they gave there.
+
+    Unless the states of `every` layer are read, all of these give what the last of them gave, the only state kept.
+    """
+    kept: dict[int, Any] = {}
+
+    def keeping(place: int) -> nn.Module:
+        def run(*inputs: Any, **options: Any) -> Any:
+            if not every:
+                kept.clear()
+            kept[place] = layers[place](*inputs, **options)
+            return kept[place]
+
+        return _StandIn(layers[place], run)
+
+    def repeating(place: int, start: int) -> nn.Module:
+        return _StandIn(layers[place], lambda *_, **__: kept[place if every else start - 1])
 
     def between(start: int, stop: int) -> list[nn.Module]:
-        own = [*layers[start : stop - 1], keeping(layers[stop - 1])] if stop else []
-        return [*(_StandIn(layer, repeat) for layer in layers[:start]), *own]
+        own = [keeping(place) if every or place == stop - 1 else layers[place] for place in range(start, stop)]
+        return [*(repeating(place, start) for place in range(start)), *own]
 
     return [between(start, stop) for start, stop in pairwise([0, *stops])]
 

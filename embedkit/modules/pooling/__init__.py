@@ -1,0 +1,7 @@
+"""From token states to one vector: each reads the features a transformer writes and adds `sentence_embedding`."""
+
+from embedkit.modules.pooling.latent_attention import LatentAttentionPooling
+from embedkit.modules.pooling.layer_mix import LayerMixPooling
+from embedkit.modules.pooling.multi_layer import MultiLayerPooling
+
+__all__ = ["LatentAttentionPooling", "LayerMixPooling", "MultiLayerPooling"]
