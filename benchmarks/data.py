@@ -1,7 +1,9 @@
 """Readers of the data sets that benchmarks measure on; none of them is part of the project."""
 
 import csv
+import json
 import os
+import random
 from pathlib import Path
 from typing import Literal
 
@@ -34,3 +36,28 @@ def stsb(split: Literal["train", "dev", "test"]) -> tuple[list[str], list[str], 
     with path.open(encoding="utf-8", newline="") as file:
         rows = [(first, second, float(score)) for first, second, score in csv.reader(file)]
     return [row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows]
+
+
+def clinc150_pairs(count: int, seed: int = 0) -> list[tuple[str, str, float]]:
+    """Pairs of training queries in the manner of NLI: same intent (5), same domain (2.5), another domain (0).
+
+    Raises:
+        DataMissing: The data set is not there.
+    """
+    folder = data_folder("text", "clinc150")
+    rows = json.loads((folder / "data_full.json").read_text("utf-8"))["train"]
+    domains = json.loads((folder / "domains.json").read_text("utf-8"))
+    domain_of = {intent: domain for domain, intents in domains.items() for intent in intents}
+    by_intent: dict[str, list[str]] = {}
+    for text, intent in rows:
+        by_intent.setdefault(intent, []).append(text)
+    draw = random.Random(seed)  # noqa: S311 (no secret)
+    intents = sorted(by_intent.keys() & domain_of.keys())
+    pairs = []
+    for place in range(count):
+        intent = draw.choice(intents)
+        near = [other for other in intents if other != intent and domain_of[other] == domain_of[intent]]
+        far = [other for other in intents if domain_of[other] != domain_of[intent]]
+        other, score = [(intent, 5.0), (draw.choice(near), 2.5), (draw.choice(far), 0.0)][place % 3]
+        pairs.append((draw.choice(by_intent[intent]), draw.choice(by_intent[other]), score))
+    return pairs

@@ -6,7 +6,8 @@
     loss(student, teacher)                         distillation
 
 Wrappers take a loss and are called like it. The layer-wise ones (2D Matryoshka, Espresso, Starbucks) take embeddings
-of shape (layers, n, dim) where the loss takes (n, dim): row l − 1 is what `encode(num_layers=l)` returns.
+of shape (layers, n, dim) where the loss takes (n, dim): row l − 1 is what `encode(num_layers=l)` returns. Their
+attribute `by_layer` is True, which tells whoever encodes for them.
 """
 
 from embedkit.losses.cosent import CoSENTLoss

@@ -48,6 +48,8 @@ class EspressoLoss(nn.Module):
         v[:dim]. The decomposition is exact, theirs randomised.
     """
 
+    by_layer = True
+
     def __init__(self, loss: Loss, dim: int, *, compress_weight: float = 1.0, temperature: float = 1.0) -> None:
         super().__init__()
         self.loss = callable_loss(loss)

@@ -71,6 +71,8 @@ class StarbucksLoss(nn.Module):
         on cosines does not notice.
     """
 
+    by_layer = True
+
     def __init__(
         self,
         loss: Loss,

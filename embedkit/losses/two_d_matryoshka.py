@@ -65,6 +65,8 @@ class TwoDMatryoshkaLoss(nn.Module):
         on cosines does not notice.
     """
 
+    by_layer = True
+
     def __init__(
         self,
         loss: Loss,

@@ -199,6 +199,9 @@ class _Trainer(SentenceTransformerTrainer):
     def _load_best_model(self) -> None:
         self._load_from_checkpoint(str(self.state.best_model_checkpoint))
 
+    def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
+        """None: it encodes examples for a card that nobody asked for."""
+
     def _objective(self) -> nn.Module:
         objective: Any = self.loss
         return objective  # type: ignore[no-any-return]
