@@ -3,6 +3,8 @@
 import ast
 from pathlib import Path
 
+import embedkit.losses
+
 PACKAGE = Path(__file__).parents[2] / "embedkit"
 CONTRACTS = Path(__file__).parent
 
@@ -33,3 +35,32 @@ def test_every_index_is_in_the_suite():
     suite = (CONTRACTS / "test_index.py").read_text(encoding="utf-8")
     assert "FaissIndex" in indexes
     assert {name for name in indexes if f"{name}(" not in suite} == set()
+
+
+def test_every_loss_is_in_the_suite_and_exported():
+    losses = {
+        node.name
+        for path in (PACKAGE / "losses").glob("*.py")
+        for node in definitions(path)
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    }
+    suite = (CONTRACTS / "test_losses.py").read_text(encoding="utf-8")
+    assert "InfoNCELoss" in losses
+    assert {name for name in losses if f"{name}(" not in suite} == set()
+    assert set(embedkit.losses.__all__) == losses
+
+
+def test_every_pooling_is_in_the_suite():
+    poolings = {
+        node.name
+        for path in (PACKAGE / "modules/pooling").glob("*.py")
+        for node in definitions(path)
+        if isinstance(node, ast.ClassDef) and node.name.endswith("Pooling") and not is_abstract(node)
+    }
+    suite = (CONTRACTS / "test_pooling.py").read_text(encoding="utf-8")
+    assert "LatentAttentionPooling" in poolings
+    assert {name for name in poolings if f"{name}(" not in suite} == set()
+
+
+def is_abstract(definition):
+    return any("abstractmethod" in map(ast.unparse, getattr(node, "decorator_list", ())) for node in definition.body)
