@@ -93,6 +93,7 @@ class LatentAttentionPooling(MaskedPooling):
         """Masked mean of what the tokens became."""
         states = checked_states(features.get("token_embeddings"), self.dim)
         mask = counted_tokens(features, states, include_prompt=self.include_prompt)
-        states = states.to(self.latents.dtype)
+        # What does not count may hold NaN, which even a gradient of zero would carry into the weights.
+        states = states.to(self.latents.dtype).masked_fill(~mask.unsqueeze(-1), 0)
         states = states + self.attention(states, self.latents.unsqueeze(0))
         return masked_mean(states + self.mlp(states), mask)

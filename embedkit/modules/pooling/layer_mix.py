@@ -46,5 +46,6 @@ class LayerMixPooling(LayerPooling):
 
     def combine(self, pooled_layers: Float[Tensor, "n layers dim"]) -> Float[Tensor, "n dim"]:
         """The weighted mean."""
-        weights = self.logits[: pooled_layers.shape[1]].float().softmax(dim=0).to(pooled_layers.dtype)
-        return torch.einsum("nld,l->nd", pooled_layers, weights)
+        logits = self.logits[: pooled_layers.shape[1]]
+        weights = logits.softmax(dim=0, dtype=torch.promote_types(logits.dtype, torch.float32))
+        return torch.einsum("nld,l->nd", pooled_layers, weights.to(pooled_layers.dtype))
