@@ -6,7 +6,7 @@ never guessed: the first module of the encoder decides which reader it gets.
 """
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -14,7 +14,11 @@ import numpy as np
 import torch
 from sentence_transformers.base.modules import InputModule as STInputModule
 from sentence_transformers.base.modules import Transformer
+from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from torch import Tensor
+
+from embedkit.encoders.bags import BagInputs
+from embedkit.errors import InputError
 
 Features = dict[str, Any]
 
@@ -157,6 +161,20 @@ class TextReader:
         return tokenize(self._transformer, [prompt + text for text in inputs] if prompt else inputs)
 
 
+class StaticReader(TextReader):
+    """Reads strings for a table of word vectors: tokenise once, never pad."""
+
+    def __init__(self, table: StaticEmbedding) -> None:
+        self._table = table
+
+    def prepare(self, inputs: list[Any], prompt: str | None, task: str | None) -> PreparedInputs:
+        """Tokenise, without special tokens."""
+        del task
+        texts = [(prompt or "") + text for text in inputs]
+        encodings = self._table.tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        return BagInputs.of(encoding.ids for encoding in encodings)
+
+
 class PreprocessReader:
     """Reads whatever the first module's own `preprocess` reads (images, audio, two towers, …)."""
 
@@ -201,6 +219,23 @@ def text_problem(value: Any) -> str | None:
     return None
 
 
+def checked_texts(texts: Any) -> list[str]:
+    """`texts` as a list, each a text that a tokenizer reads.
+
+    Raises:
+        InputError: `texts` is no collection, or holds something else.
+    """
+    if isinstance(texts, str) or not isinstance(texts, Iterable):
+        message = f"texts must be a list of str; received {type(texts).__name__}"
+        raise InputError(message)
+    read = list(texts)
+    for position, text in enumerate(read):
+        if problem := text_problem(text):
+            message = f"texts[{position}] must be str; {problem}"
+            raise InputError(message)
+    return read
+
+
 def described(value: Any) -> str:
     """Type and beginning of a value, for messages."""
     text = repr(value)
@@ -226,15 +261,17 @@ class _UnreadInputs:
 def reader_for(encoder: Any, prompt: str | None) -> Reader:
     """The reader of an encoder's first module.
 
-    Plain text transformers are tokenised here; every option of sentence-transformers' `Transformer` that
-    changes how text is read (own processing arguments, chat templates, query expansion, a prompt that is
-    kept out of the pooling) goes through its own `preprocess`.
+    Plain text transformers and tables of word vectors are tokenised here; every option of
+    sentence-transformers' `Transformer` that changes how text is read (own processing arguments, chat
+    templates, query expansion, a prompt that is kept out of the pooling) goes through its own `preprocess`.
     """
     first = encoder[0]
     if isinstance(first, InputModule):
         return first
     if isinstance(first, Transformer) and _is_plain_text(first) and not (prompt and _excludes_prompt(encoder)):
         return TextReader(first)
+    if type(first) is StaticEmbedding:
+        return StaticReader(first)
     return PreprocessReader(encoder)
 
 

@@ -16,7 +16,7 @@ from embedkit.encoders.batching import token_budget_batches
 from embedkit.encoders.depth import at_depth
 from embedkit.encoders.encoder import Encoder
 from embedkit.encoders.forks import refuse_fork
-from embedkit.encoders.inputs import TokenizedInputs, text_problem, tokenize
+from embedkit.encoders.inputs import TokenizedInputs, checked_texts, tokenize
 from embedkit.errors import InputError
 from embedkit.types import Embeddings
 
@@ -93,7 +93,7 @@ def read_tokens(
     refuse_fork()
     view = at_depth(encoder, num_layers)
     transformer = text_transformer(view)
-    texts = _checked(texts)
+    texts = checked_texts(texts)
     if not texts:
         return []
     with encoder.forward_lock:
@@ -110,18 +110,6 @@ def read_tokens(
     return [readout for readout in readouts if readout is not None]
 
 
-def _checked(texts: Any) -> list[str]:
-    if isinstance(texts, str) or not isinstance(texts, Iterable):
-        message = f"texts must be a list of str; received {type(texts).__name__}"
-        raise InputError(message)
-    read = list(texts)
-    for position, text in enumerate(read):
-        if problem := text_problem(text):
-            message = f"texts[{position}] must be str; {problem}"
-            raise InputError(message)
-    return read
-
-
 def text_transformer(encoder: Encoder) -> Any:
     """The transformer that reads an encoder's text.
 
@@ -131,7 +119,10 @@ def text_transformer(encoder: Encoder) -> Any:
     first: Any = encoder[0]
     transformer = getattr(first, "transformer", first)
     if not isinstance(transformer, Transformer) or not getattr(transformer.tokenizer, "is_fast", False):
-        message = "read-outs need an encoder that begins with a text transformer and has a fast tokenizer"
+        message = (
+            "this needs an encoder that begins with a text transformer and has a fast tokenizer; "
+            f"received one that begins with {type(first).__name__}"
+        )
         raise InputError(message)
     return transformer
 

@@ -15,6 +15,7 @@ from sentence_transformers.base.modules import Normalize
 
 import embedkit as ek
 from embedkit.encoders.table.encoder import table_encoder
+from embedkit.encoders.text import distill_static, static_encoder, tfidf_lsa
 from embedkit.errors import InputError
 
 TOLERANCE = 2e-6  # float32 rounding of one sum taken in another order; vectors have lengths near 1 to 5
@@ -50,6 +51,9 @@ class Member(NamedTuple):
     long: Any = LONG
 
 
+MORE_TEXTS = ["two birds sing on blue trees", "green dogs bark", "red mats", "three cats", "not one", "true or false"]
+
+
 def tiny(kind, **options):
     return Member(lambda request: request.getfixturevalue("make_encoder")(kind, **options))
 
@@ -60,6 +64,11 @@ MEMBERS = {
     "modernbert": tiny("modernbert"),
     "llama": tiny("llama", unit=False),
     "distilbert": tiny("distilbert", unit=False),
+    "static": Member(lambda request: static_encoder(request.getfixturevalue("make_encoder")("bert"))),
+    "distilled": Member(
+        lambda request: distill_static(request.getfixturevalue("make_encoder")("bert"), dim=16, sif=0.1)
+    ),
+    "tfidf": Member(lambda request: tfidf_lsa([*TEXTS, *MORE_TEXTS], dim=12)),
     "table": Member(lambda request: table_encoder(request.getfixturevalue("make_encoder")("bert")), TABLES, TABLES[-1]),
 }
 
@@ -220,7 +229,7 @@ def test_truncation_keeps_a_prefix(encoder, inputs):
 def test_truncation_comes_before_normalisation(encoder, inputs, dim):
     """What has no direction keeps length 0: a text without words, where words are all that is read."""
     has_direction = lengths_of(encoder.encode(inputs, truncate_dim=dim)) > 0
-    assert all(has_direction[row] or isinstance(value, str) and not value for row, value in enumerate(inputs))
+    assert all(has_direction[row] or (isinstance(value, str) and not value) for row, value in enumerate(inputs))
     assert_close(lengths_of(encoder.encode(inputs, truncate_dim=dim, normalize_embeddings=True)), has_direction)
 
 

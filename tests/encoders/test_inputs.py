@@ -13,7 +13,7 @@ from sentence_transformers.sentence_transformer.modules import Pooling, StaticEm
 from transformers import AutoModel, PreTrainedTokenizerFast
 
 from embedkit import Encoder
-from embedkit.encoders.inputs import PreprocessReader, TextReader, TokenizedInputs, reader_for, tokenize
+from embedkit.encoders.inputs import PreprocessReader, StaticReader, TextReader, TokenizedInputs, reader_for, tokenize
 from embedkit.errors import InputError
 
 OLD = "a cat sat"
@@ -213,7 +213,7 @@ def test_plain_text_is_tokenised_here_and_all_else_by_sentence_transformers(make
     assert isinstance(reader_for(encoder, None), TextReader)
     assert isinstance(reader_for(encoder, "prompt "), PreprocessReader)
     static = Encoder([StaticEmbedding(tokenizer.backend_tokenizer, embedding_dim=8)], device="cpu")
-    assert isinstance(reader_for(static, None), PreprocessReader)
+    assert isinstance(reader_for(static, "prompt "), StaticReader)
 
 
 def test_a_prompt_kept_out_of_the_pooling_is_kept_out(make_encoder):
