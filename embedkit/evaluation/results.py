@@ -121,7 +121,7 @@ def read_model(place: Path) -> ModelScores:
     name, revision = place.parent.name.replace("__", "/"), place.name
     if place.parent.name == EXPERIMENTS:
         name, revision = place.parents[2].name.replace("__", "/"), place.parents[1].name
-    tasks = [_read_task(path) for path in sorted(place.glob("*.json")) if path.name not in _NOT_TASKS]
+    tasks = [read_task(path) for path in sorted(place.glob("*.json")) if path.name not in _NOT_TASKS]
     return ModelScores(
         name=meta.get("name") or name,
         revision=meta.get("revision") or revision,
@@ -131,7 +131,12 @@ def read_model(place: Path) -> ModelScores:
     )
 
 
-def _read_task(path: Path) -> TaskScore:
+def read_task(path: Path) -> TaskScore:
+    """One model on one task.
+
+    Raises:
+        CorruptFileError: The file is not a result.
+    """
     stored = _read_json(path)
     try:
         parts = {(split, entry["hf_subset"]): entry for split, entries in stored["scores"].items() for entry in entries}

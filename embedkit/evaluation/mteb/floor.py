@@ -34,20 +34,20 @@ class Floors:
             message = f"floors are {', '.join(FLOORS)}; received {', '.join(unknown)}"
             raise InputError(message)
         self._model = model
-        self._names = names
+        self.names = tuple(names)
         self._twin: EncoderModel | None = None
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self.names)
 
-    def on(self, task: AbsTask) -> list[Model]:
-        """Those that can run on a task; its data must be loaded."""
+    def on(self, task: AbsTask, name: str) -> Model | None:
+        """One of them for a task, whose data must be loaded; None where there is none for such a task or model."""
         make: dict[str, Callable[[AbsTask], Model | None]] = {
             "random": self._random,
             "tfidf": self._words,
             "untrained": self._untrained,
         }
-        return [floor for name in self._names if (floor := make[name](task)) is not None]
+        return make[name](task)
 
     def _random(self, task: AbsTask) -> Model | None:
         del task

@@ -61,6 +61,7 @@ class EncoderModel(AbsEncoder):
             for key, value in (("num_layers", num_layers), ("truncate_dim", truncate_dim))
             if value is not None
         }
+        self._width = truncate_dim or encoder.get_embedding_dimension()
         self.mteb_model_meta = _meta(
             encoder,
             name if "/" in name else f"local/{name}",
@@ -120,9 +121,15 @@ class EncoderModel(AbsEncoder):
             encode = getattr(self.encoder, f"encode_{role.value}", encode)
         if prompt is not None:
             options["prompt"] = prompt
-        vectors = np.asarray(encode(rows, **self._options, **options), dtype=np.float32)
-        if vectors.ndim != 2 or len(vectors) != len(rows):
-            message = f"encode must give one vector an input, ({len(rows)}, dim); it gave shape {vectors.shape}"
+        found = encode(rows, **self._options, **options)
+        try:
+            vectors = np.asarray(found, dtype=np.float32)
+        except (TypeError, ValueError) as error:  # such as rows of different lengths
+            message = f"encode must give one vector an input, ({len(rows)}, dim); it gave no array: {error}"
+            raise ModelError(message) from None
+        if vectors.ndim != 2 or len(vectors) != len(rows) or vectors.shape[1] != (self._width or vectors.shape[1]):
+            wanted = f"({len(rows)}, {self._width or 'dim'})"
+            message = f"encode must give one vector an input, {wanted}; it gave shape {vectors.shape}"
             raise ModelError(message)
         if not np.isfinite(vectors).all():
             bad = int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])
@@ -152,7 +159,7 @@ def revision_of(encoder: Any) -> str:
     if not isinstance(known, str):
         message = (
             f"results are kept by the content hash of the model, and {type(encoder).__name__} has no `fingerprint`: "
-            "pass revision=, another one for each change of the model"
+            "give it one, another for each change of the model; `EncoderModel` takes it as revision="
         )
         raise InputError(message)
     prompts = {name: text for name, text in (getattr(encoder, "prompts", None) or {}).items() if text}

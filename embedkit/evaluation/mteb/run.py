@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import datasets
+import huggingface_hub
 import mteb
 import numpy as np
 from mteb.abstasks import AbsTask
 from mteb.results import TaskResult
 
-from embedkit.errors import EmbedkitError, InputError, LockedIndexError
+from embedkit.errors import EmbedkitError, InputError, LockedIndexError, StorageError
 from embedkit.evaluation.floors import FLOORS
 from embedkit.evaluation.mteb.floor import Floors, Model
 from embedkit.evaluation.mteb.model import EncoderModel
@@ -27,6 +28,7 @@ OnTask: TypeAlias = Callable[[str, str, int, int], None]
 
 
 _LOG = logging.getLogger(__name__)
+_PATIENCE = 2  # tasks that wait for a hub which does not answer, each nearly half a minute, before the rest do not
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,11 +38,13 @@ class Evaluation:
     Attributes:
         models: The model, then the floors it is measured against, each with the tasks of this run.
         failed: Task → why it could not be run; what could be run is stored all the same.
+        floors_failed: Floor → task → why it could not be run beside the model.
         folder: Where the results are.
     """
 
     models: tuple[ModelScores, ...]
     failed: Mapping[str, str]
+    floors_failed: Mapping[str, Mapping[str, str]]
     folder: Path
 
 
@@ -57,7 +61,8 @@ def run(
     """Run a model and the floors on tasks; results are kept in mteb's own format and folders.
 
     A task that has a result of the same data is not run again. A run that was cut short goes on at the subset where it
-    stopped. A result is stored whole or not at all; a damaged one is set aside and made anew.
+    stopped. A result is stored whole or not at all; a damaged one is set aside and made anew. Once the hub has not
+    answered for two tasks, the others only get what is on this machine already.
 
     Args:
         model: What is evaluated.
@@ -69,54 +74,72 @@ def run(
         on_task: Called before each model on each task.
 
     Returns:
-        The scores of the model and of the floors on these tasks, and which tasks could not be run.
+        The scores of the model and of the floors on these tasks, and what could not be run.
 
     Raises:
         InputError: There are no tasks, or two of one name.
         LockedIndexError: Another process is running this model on such a task into this folder.
+        StorageError: Results cannot be written there.
         EmbedkitError: No task could be run.
     """
     names = [task.metadata.name for task in tasks]
+    _check_names(names)
+    beside = Floors(model, floors)
+    failed: dict[str, str] = {}
+    floors_failed: dict[str, dict[str, str]] = {}
+    places: dict[Path, None] = {}  # in the order met: the model's own first
+    done, total = 0, len(tasks) * (1 + len(beside))
+    with quiet(), _hub() as met:
+        for task in tasks:
+            name, loaded_here = task.metadata.name, not task.data_loaded
+            for floor in (None, *beside.names):
+                try:
+                    runner = model if floor is None else _floor(beside, floor, task)
+                    if runner is None:
+                        continue
+                    if on_task:
+                        on_task(str(runner.mteb_model_meta.name), name, done, total)
+                    places[_result(runner, task, folder, batch_size, overwrite=overwrite)] = None
+                except (LockedIndexError, StorageError):
+                    raise
+                except Exception as error:  # one task of forty must not cost the other thirty-nine
+                    _LOG.debug("%s failed on %s", floor or model.mteb_model_meta.name, name, exc_info=True)
+                    met(error)
+                    if floor is None:
+                        failed[name] = _reason(error)
+                        break  # a floor is not worth its time where the model fails
+                    floors_failed.setdefault(floor, {})[name] = _reason(error)
+                finally:
+                    done += 1
+            if loaded_here and task.data_loaded:
+                task.unload_data()
+    if len(failed) == len(tasks):
+        raise EmbedkitError(_no_task(failed))
+    models = [read_model(place) for place in places]
+    kept = [replace(m, tasks={name: s for name, s in m.tasks.items() if name in names}) for m in models]
+    return Evaluation(tuple(kept), failed, floors_failed, folder)
+
+
+def _check_names(names: Sequence[str]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice or not names:
         message = f"tasks must be at least one, and no name twice; received {', '.join(twice) or 'none'}"
         raise InputError(message)
-    beside = Floors(model, floors)
-    failed: dict[str, str] = {}
-    places: dict[Path, None] = {}  # in the order met: the model's own first
-    done, total = 0, len(tasks) * (1 + len(beside))
-    with quiet():
-        for task in tasks:
-            name, loaded_here = task.metadata.name, not task.data_loaded
-            for runner in _models(model, beside, task):
-                if on_task:
-                    on_task(str(runner.mteb_model_meta.name), name, done, total)
-                try:
-                    places[_result(runner, task, folder, batch_size, overwrite=overwrite)] = None
-                except LockedIndexError:
-                    raise
-                except Exception as error:  # one task of forty must not cost the other thirty-nine
-                    _LOG.debug("%s failed on %s", runner.mteb_model_meta.name, name, exc_info=True)
-                    if runner is model:
-                        failed[name] = _reason(error)
-                        break  # a floor is not worth its time where the model fails
-                done += 1
-            if loaded_here and task.data_loaded:
-                task.unload_data()
-    if len(failed) == len(tasks):
-        message = f"no task could be run: {'; '.join(f'{name}: {reason}' for name, reason in failed.items())}"
-        raise EmbedkitError(message)
-    models = [read_model(place) for place in places]
-    kept = [replace(m, tasks={name: s for name, s in m.tasks.items() if name in names}) for m in models]
-    return Evaluation(tuple(kept), failed, folder)
 
 
-def _models(model: Model, beside: Floors, task: AbsTask) -> Iterator[Model]:
-    """The model, then the floors; those need the data to be loaded."""
-    yield model
+def _no_task(failed: Mapping[str, str]) -> str:
+    """All that failed, each reason once."""
+    tasks: dict[str, list[str]] = {}
+    for name, reason in failed.items():
+        tasks.setdefault(reason, []).append(name)
+    return "no task could be run: " + "; ".join(f"{', '.join(names)}: {reason}" for reason, names in tasks.items())
+
+
+def _floor(beside: Floors, name: str, task: AbsTask) -> Model | None:
+    """A floor, which needs the data to be loaded even where the model's result was there; None: not for this task."""
     if not task.data_loaded:
         task.load_data()
-    yield from beside.on(task)
+    return beside.on(task, name)
 
 
 def _result(model: Model, task: AbsTask, folder: Path, batch_size: int, *, overwrite: bool) -> Path:
@@ -153,27 +176,54 @@ def score(model: Model, task: AbsTask, batch_size: int, **kept: Any) -> TaskResu
 
 def _reason(error: Exception) -> str:
     """One line on why a task could not be run; for a hub that is out of reach, what can."""
-    name = type(error).__name__
     said = " ".join(str(error).split())[:300]
     if isinstance(error, EmbedkitError):
         return said
-    if isinstance(error, ConnectionError) or "Offline" in name or "Connect" in name or "offline" in said:
+    if _is_unreached(error):
         return "its data is on the hub, which cannot be reached; 'embedkit tasks' lists what runs offline"
-    return f"{name}: {said}"
+    return f"{type(error).__name__}: {said}"
+
+
+def _is_unreached(error: Exception) -> bool:
+    name = type(error).__name__
+    if isinstance(error, EmbedkitError):
+        return False
+    return isinstance(error, ConnectionError) or "Offline" in name or "Connect" in name or "offline" in str(error)
+
+
+@contextmanager
+def _hub() -> Iterator[Callable[[Exception], None]]:
+    """Yields what is told each error; when the hub is lost, only its cache is asked until the end of the run."""
+    constants = huggingface_hub.constants
+    before = constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE
+    left = _PATIENCE
+
+    def met(error: Exception) -> None:
+        nonlocal left
+        left -= _is_unreached(error)
+        if not left:
+            constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
+
+    try:
+        yield met
+    finally:
+        constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE = before
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Mteb and datasets speak for themselves; a run draws its own progress."""
-    logger = logging.getLogger("mteb")
-    level, bars = logger.level, datasets.is_progress_bar_enabled()
-    logger.setLevel(logging.ERROR)
+    """Mteb, datasets and the hub's client speak for themselves; a run draws its own progress."""
+    levels = {logger: logger.level for logger in map(logging.getLogger, ("mteb", "huggingface_hub"))}
+    bars = datasets.is_progress_bar_enabled()
+    for logger in levels:
+        logger.setLevel(logging.ERROR)
     datasets.disable_progress_bars()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in levels.items():
+            logger.setLevel(level)
         if bars:
             datasets.enable_progress_bars()

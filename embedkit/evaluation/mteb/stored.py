@@ -14,33 +14,39 @@ from mteb.abstasks import AbsTask
 from mteb.cache import ResultCache
 from mteb.models.model_meta import ModelMeta
 
-from embedkit.errors import LockedIndexError, ModelError
+from embedkit.errors import CorruptFileError, LockedIndexError, ModelError
 from embedkit.evaluation.items import TaskItems, write_items
 from embedkit.evaluation.mteb.kept import items_of
-from embedkit.evaluation.results import ITEMS
-from embedkit.io import write_atomic, write_json
+from embedkit.evaluation.results import ITEMS, read_task
+from embedkit.io import raise_storage_error, write_atomic, write_json
 
 _UNFINISHED = ".unfinished"
 
 
 def place_of(folder: Path, task: str, meta: ModelMeta) -> Path:
-    """Where the result of a model on a task belongs."""
-    return ResultCache(folder).get_task_result_path(task, meta)
+    """Where the result of a model on a task belongs.
+
+    Raises:
+        StorageError: The folder cannot be made.
+    """
+    try:
+        return ResultCache(folder).get_task_result_path(task, meta)
+    except OSError as error:  # mteb makes the folder
+        raise_storage_error(error, f"results cannot be kept in the folder {folder}")
 
 
 def is_done(place: Path, task: AbsTask) -> bool:
-    """Whether a whole result of the same data is there; a damaged one is set aside."""
+    """Whether a whole result of the same data is there; one that is damaged, or whose items are, is set aside."""
     if not place.is_file():
         return False
     try:
-        stored = json.loads(place.read_text("utf-8"))
-        have = {(split, entry["hf_subset"]) for split, entries in stored["scores"].items() for entry in entries}
-        revision = stored["dataset_revision"]
-    except (ValueError, KeyError, TypeError, AttributeError):
+        stored = read_task(place)
+        _ = stored.kept  # the items are read to see that they can be
+    except CorruptFileError:
         place.replace(place.with_suffix(".damaged"))
         return False
     wanted = {(split, subset) for split in task.eval_splits for subset in task.hf_subsets}
-    return revision == task.metadata.revision and wanted <= have
+    return stored.dataset_revision == task.metadata.revision and wanted <= stored.parts.keys()
 
 
 @contextmanager
@@ -51,16 +57,19 @@ def staging(folder: Path, task: AbsTask, meta: ModelMeta) -> Iterator[Path]:
 
     Raises:
         LockedIndexError: Another process is running this model on this task.
+        StorageError: The folder cannot be made or written.
     """
     identity = json.dumps([meta.name, meta.revision, meta.experiment_name, task.metadata.name, task.metadata.revision])
     root = folder / _UNFINISHED / hashlib.sha256(identity.encode()).hexdigest()[:16]
-    root.mkdir(parents=True, exist_ok=True)
     lock = FileLock(root.with_suffix(".lock"), timeout=0)
     try:
+        root.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
         message = f"another process is running {meta.name} on {task.metadata.name} into {folder}; wait for it"
         raise LockedIndexError(message) from None
+    except OSError as error:
+        raise_storage_error(error, f"results cannot be kept in the folder {folder}")
     try:
         if not all(_is_json(path) for path in root.rglob("*.json")):
             shutil.rmtree(root)
@@ -117,9 +126,17 @@ def predictions_folder(root: Path) -> Path:
 def _merge_lines(source: Path, target: Path, task: str) -> None:
     """Mteb's record of the settings each task ran with, one JSON object a line."""
     kept = target.read_text("utf-8").splitlines() if target.is_file() else []
-    kept = [line for line in kept if json.loads(line).get("task") != task]
+    kept = [line for line in kept if _task_of(line) not in {task, None}]
     lines = [*kept, *source.read_text("utf-8").splitlines()]
     write_atomic(target, lambda path: _write(path, lines))
+
+
+def _task_of(line: str) -> str | None:
+    """The task a line of settings is about; None where a kill left half of one."""
+    try:
+        return str(json.loads(line)["task"])
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _without_nan(value: Any) -> Any:

@@ -71,7 +71,7 @@ def test_a_sentence_transformer_has_a_revision_too(make_encoder):
 def test_what_has_no_fingerprint_needs_a_revision(words):
     encoder = words()
     del encoder.fingerprint
-    with pytest.raises(InputError, match="pass revision="):
+    with pytest.raises(InputError, match="takes it as revision="):
         EncoderModel(encoder, "mine")
     assert EncoderModel(encoder, "mine", revision="1").mteb_model_meta.revision == "1"
 
@@ -154,3 +154,17 @@ def test_an_encoder_gets_the_thing_behind_a_text_where_it_reads_it(make_encoder,
         model = EncoderModel(encoder, "mine")
         with model.reading(native):
             np.testing.assert_array_equal(encode(model, list(native), make_task()), encoder.encode(expected))
+
+
+@pytest.mark.parametrize(
+    ("gives", "said"),
+    [
+        (lambda rows: np.ones((len(rows), 5)), r"\(3, 64\); it gave shape \(3, 5\)"),
+        (lambda rows: [[1.0] * (n + 1) for n in range(len(rows))], "it gave no array"),
+    ],
+)
+def test_vectors_of_another_width_are_refused(words, make_task, gives, said):
+    encoder = words()
+    encoder.encode = lambda rows, **options: gives(rows)
+    with pytest.raises(ModelError, match=said):
+        encode(EncoderModel(encoder, "mine"), ["a cat", "the dog barks", "one"], make_task())

@@ -5,7 +5,7 @@ import pytest
 
 mteb = pytest.importorskip("mteb", reason="the extra mteb is not installed")
 
-from embedkit.errors import EmbedkitError, InputError, LockedIndexError  # noqa: E402
+from embedkit.errors import EmbedkitError, InputError, LockedIndexError, StorageError  # noqa: E402
 from embedkit.evaluation.mteb import stored  # noqa: E402
 from embedkit.evaluation.mteb.model import EncoderModel  # noqa: E402
 from embedkit.evaluation.mteb.run import run  # noqa: E402
@@ -211,3 +211,85 @@ def test_examples_are_the_worst_first(words, make_task, tmp_path):
     assert scores == sorted(scores)
     cat = next(example for example in items.examples if example["query"] == "cat")
     assert (cat["expected"], cat["found first"]) == ("a cat", "a cat")
+
+
+def test_a_result_whose_items_are_torn_is_made_anew(words, make_task, tmp_path):
+    encoder, task = words(), make_task()
+    path = run(EncoderModel(encoder, "mine"), [task], tmp_path, floors=()).models[0].tasks["TinySts"].path
+    items = path.parent / "items" / path.name
+    whole = items.read_text()
+    items.write_text(whole[:100])
+    again = run(EncoderModel(encoder, "mine"), [task], tmp_path, floors=()).models[0].tasks["TinySts"]
+    assert len(again.items[0]) == 10
+    assert items.read_text() == whole
+
+
+def test_a_result_without_a_score_is_made_anew(words, make_task, tmp_path):
+    encoder, task = words(), make_task()
+    whole = run(EncoderModel(encoder, "mine"), [task], tmp_path, floors=()).models[0].tasks["TinySts"]
+    stored = json.loads(whole.path.read_text())
+    stored["scores"]["test"][0]["main_score"] = None
+    whole.path.write_text(json.dumps(stored))
+    again = run(EncoderModel(encoder, "mine"), [task], tmp_path, floors=()).models[0].tasks["TinySts"]
+    assert again.score == whole.score
+
+
+def test_half_a_line_of_settings_is_dropped(words, make_task, tmp_path):
+    model = EncoderModel(words(), "mine")
+    path = run(model, [make_task()], tmp_path, floors=()).models[0].tasks["TinySts"].path
+    settings = path.with_name("run_settings.jsonl")
+    settings.write_text(settings.read_text() + '{"task": "Ti')
+    run(model, [make_task("pairs")], tmp_path, floors=())
+    tasks = [json.loads(line)["task"] for line in settings.read_text().splitlines()]
+    assert sorted(tasks) == ["TinyPairs", "TinySts"]
+
+
+def test_results_that_cannot_be_written_stop_the_run_at_once(words, make_task, tmp_path):
+    encoder, file = words(), tmp_path / "results"
+    file.write_text("mine")
+    with pytest.raises(StorageError, match="results cannot be kept in the folder"):
+        run(EncoderModel(encoder, "mine"), [make_task(), make_task("pairs")], file)
+    assert (encoder.calls, file.read_text()) == (0, "mine")
+
+
+def test_a_floor_that_cannot_run_is_named(words, make_task, tmp_path, monkeypatch):
+    def broken(texts):
+        message = "no words"
+        raise InputError(message)
+
+    monkeypatch.setattr("embedkit.evaluation.mteb.floor.TfidfEncoder", broken)
+    evaluation = run(EncoderModel(words(), "mine"), [make_task()], tmp_path, floors=("random", "tfidf"))
+    assert evaluation.floors_failed == {"tfidf": {"TinySts": "no words"}}
+    assert [model.name for model in evaluation.models] == ["local/mine", "floor/random"]
+    assert not evaluation.failed
+
+
+def unreachable(task, loads):
+    """A task whose data are on a hub that does not answer."""
+    from datasets import config
+
+    def load_data(**options):
+        loads.append(config.HF_HUB_OFFLINE)
+        message = "Couldn't reach the hub"
+        raise ConnectionError(message)
+
+    task.data_loaded, task.load_data = False, load_data
+    return task
+
+
+def test_floors_of_a_result_that_is_there_do_not_need_the_hub(words, make_task, tmp_path):
+    model, loads = EncoderModel(words(), "mine"), []
+    run(model, [make_task()], tmp_path, floors=())
+    evaluation = run(model, [unreachable(make_task(), loads)], tmp_path, floors=("random",))
+    assert list(evaluation.models[0].tasks) == ["TinySts"]
+    assert "cannot be reached" in evaluation.floors_failed["random"]["TinySts"]
+
+
+def test_a_lost_hub_is_waited_for_twice(words, make_task, tmp_path):
+    from datasets import config
+
+    loads, before = [], config.HF_HUB_OFFLINE
+    tasks = [unreachable(make_task(name=f"Far{i}"), loads) for i in range(4)]
+    with pytest.raises(EmbedkitError, match="no task could be run: Far0, Far1, Far2, Far3: its data is on the hub"):
+        run(EncoderModel(words(), "mine"), tasks, tmp_path)
+    assert [*loads, config.HF_HUB_OFFLINE] == [before, before, True, True, before]
