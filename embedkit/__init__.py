@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from embedkit.evaluation.evaluate import evaluate
     from embedkit.index.faiss_index import FaissIndex
     from embedkit.index.retriever import Retriever
+    from embedkit.training.fit import fit
 
 __version__ = "0.1.0"
 
-__all__ = ["EmbedkitError", "Encoder", "FaissIndex", "Retriever", "VectorCache", "__version__", "evaluate", "load"]
+__all__ = ["EmbedkitError", "Encoder", "FaissIndex", "Retriever", "VectorCache", "__version__", "evaluate", "fit", "load"]
 
 _HOMES = {
     "Encoder": "embedkit.encoders.encoder",
@@ -26,6 +27,7 @@ _HOMES = {
     "Retriever": "embedkit.index.retriever",
     "VectorCache": "embedkit.encoders.cache",
     "evaluate": "embedkit.evaluation.evaluate",
+    "fit": "embedkit.training.fit",
     "load": "embedkit.encoders.loading",
 }
 

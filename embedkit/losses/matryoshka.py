@@ -46,6 +46,7 @@ class MatryoshkaLoss(nn.Module):
     def __init__(self, loss: Loss, dims: Sequence[int], *, weights: Sequence[float] | None = None) -> None:
         super().__init__()
         self.loss = callable_loss(loss)
+        self.by_layer = bool(getattr(loss, "by_layer", False))
         self.dims = widths(dims)
         given = [1.0] * len(self.dims) if weights is None else weights
         self.weights = tuple(not_negative("each of weights", weight) for weight in given)

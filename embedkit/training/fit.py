@@ -136,7 +136,7 @@ def fit(  # noqa: PLR0913 (what a training run is made of)
             max_steps=steps,
             per_device_train_batch_size=batch_size,
             learning_rate=learning_rate,
-            warmup_steps=math.ceil(warmup * steps),
+            warmup_steps=int(warmup * steps),
             weight_decay=weight_decay,
             seed=seed,
             eval_strategy="steps" if score else "no",
