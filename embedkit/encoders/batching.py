@@ -17,7 +17,9 @@ WINDOW = 8192
 
 
 def token_budget_batches(
-    lengths: np.ndarray[Any, np.dtype[np.int64]], batch_size: int
+    lengths: np.ndarray[Any, np.dtype[np.int64]],
+    batch_size: int,
+    groups: np.ndarray[Any, np.dtype[np.int64]] | None = None,
 ) -> Iterator[np.ndarray[Any, np.dtype[np.int64]]]:
     """Split inputs into batches of similar length, longest first.
 
@@ -26,6 +28,7 @@ def token_budget_batches(
     Args:
         lengths: Token count of each input, (n,).
         batch_size: Rows of `TOKENS_PER_ROW` tokens that a batch may hold, at least 1.
+        groups: A number for each input, (n,); inputs with different numbers share no batch. None: all may.
 
     Yields:
         Indices into `lengths`. Padded size (rows × longest) stays within the budget; an input that
@@ -39,6 +42,11 @@ def token_budget_batches(
         [[1], [2, 0]]
     """
     budget = _positive(batch_size) * TOKENS_PER_ROW
+    if groups is not None:
+        members = [np.flatnonzero(groups == group) for group in np.unique(groups)]
+        for some in sorted(members, key=lambda rows: -int(lengths[rows].max())):
+            yield from (some[batch] for batch in token_budget_batches(lengths[some], batch_size))
+        return
     order = np.argsort(-lengths, kind="stable")
     start = 0
     while start < len(order):

@@ -22,7 +22,14 @@ from embedkit.encoders.cache import VectorCache
 from embedkit.encoders.depth import at_depths, num_layers_of
 from embedkit.encoders.fingerprint import fingerprint, weights_version
 from embedkit.encoders.forks import refuse_fork
-from embedkit.encoders.inputs import PreparedInputs, Reader, described, reader_for, text_problem
+from embedkit.encoders.inputs import (
+    PreparedInputs,
+    Reader,
+    described,
+    reader_for,
+    text_problem,
+    true_prompt_length,
+)
 from embedkit.encoders.model_folder import without_bars
 from embedkit.errors import EmbedkitError, InputError, ModelError
 from embedkit.io import replacing_folder, seal_folder
@@ -258,6 +265,27 @@ class Encoder(SentenceTransformer):
         made_by = (self.fingerprint, text, task, reader.expects)
         return Identified(rows, _hashes([reader.key(row) for row in rows], made_by), is_single)
 
+    def preprocess(self, inputs: Sequence[Any], prompt: str | None = None, **options: Any) -> dict[str, Any]:
+        """Tensors of one batch, as sentence-transformers' trainer asks for them.
+
+        Where a pooling leaves the prompt's tokens out, `prompt_length` says how many there are: by the characters
+        that tokens stand for, and not by the length of the prompt alone. sentence-transformers' own `Pooling` knows
+        one number for a batch; where rows differ it gets the smallest, so that no token of a text is lost.
+
+        Args:
+            inputs: A batch of what this encoder reads.
+            prompt: Put before each text.
+            **options: The first module's own.
+
+        Raises:
+            InputError: A prompt that is left out fills the window.
+        """
+        features: dict[str, Any] = super().preprocess(inputs, prompt=prompt, **options)
+        if prompt and "prompt_length" in features:
+            length = true_prompt_length(self, inputs, prompt, options.get("max_length"))
+            features["prompt_length"] = features["prompt_length"] if length is None else length
+        return features
+
     def get_num_layers(self) -> int:
         """Depth of the backbone: the largest `num_layers`.
 
@@ -359,7 +387,8 @@ class Encoder(SentenceTransformer):
         vectors: _ByDepth | None = None
         with self.forward_lock:
             prepared = work.reader.prepare(rows, work.prompt, work.task)
-        for batch in token_budget_batches(prepared.lengths, work.batch_size):
+        groups = getattr(prepared, "groups", None)
+        for batch in token_budget_batches(prepared.lengths, work.batch_size, groups):
             computed = self._forward_batch(views, prepared, batch, work)
             if vectors is None:
                 vectors = np.empty((len(views), len(rows), computed.shape[-1]), dtype=np.float32)

@@ -18,6 +18,7 @@ from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from torch import Tensor
 
 from embedkit.encoders.bags import BagInputs
+from embedkit.encoders.prompts import excludes_prompt, gives_offsets, prompt_lengths, takes_one_length
 from embedkit.errors import InputError
 
 Features = dict[str, Any]
@@ -66,11 +67,15 @@ class TokenizedInputs:
         columns: The tokenizer's outputs, each a list of integers for every input.
         padding: The value that fills each column.
         left: Whether padding goes to the left.
+        prompt_lengths: How many leading tokens of each input the pooling leaves out; None if it leaves out none.
+        groups: A number for each input, where only those with equal numbers may share a batch.
     """
 
     columns: dict[str, list[list[int]]]
     padding: dict[str, int]
     left: bool
+    prompt_lengths: np.ndarray[Any, np.dtype[np.int64]] | None = None
+    groups: np.ndarray[Any, np.dtype[np.int64]] | None = None
 
     def __post_init__(self) -> None:
         ids = self.columns["input_ids"]
@@ -81,6 +86,8 @@ class TokenizedInputs:
         width = max(1, *(int(self.lengths[row]) for row in rows))  # a text may have no token at all
         features: Features = {name: self._pad(name, rows, width) for name in self.columns}
         features["modality"] = "text"
+        if self.prompt_lengths is not None:
+            features["prompt_length"] = _one_or_all(self.prompt_lengths[np.asarray(rows)])
         return features
 
     def _pad(self, name: str, rows: Sequence[int], width: int) -> Tensor:
@@ -92,17 +99,33 @@ class TokenizedInputs:
         return torch.from_numpy(padded)
 
 
-def tokenize(transformer: Transformer, texts: list[str]) -> TokenizedInputs:
-    """Tokenise `texts` once, truncated to the model's window and unpadded."""
+def _one_or_all(lengths: np.ndarray[Any, np.dtype[np.int64]]) -> int | Tensor:
+    """One number where all are equal, which is how sentence-transformers writes it; else one for each row."""
+    return int(lengths[0]) if len(lengths) and (lengths == lengths[0]).all() else torch.from_numpy(lengths)
+
+
+def tokenize(transformer: Transformer, texts: list[str], *, left_out: str = "") -> TokenizedInputs:
+    """Tokenise `texts` once, truncated to the model's window and unpadded.
+
+    Args:
+        transformer: Whose tokenizer, fast if a prompt is left out.
+        texts: What to read.
+        left_out: The prompt that each of `texts` begins with, if the pooling is to leave its tokens out.
+
+    Raises:
+        InputError: That prompt fills the window.
+    """
     tokenizer: Any = transformer.tokenizer
-    encoded = tokenizer(texts, padding=False, truncation="longest_first", return_attention_mask=True)
+    places = {"return_offsets_mapping": True, "return_special_tokens_mask": True} if left_out else {}
+    encoded = tokenizer(texts, padding=False, truncation="longest_first", return_attention_mask=True, **places)
     padding = {
         "input_ids": tokenizer.pad_token_id or 0,
         "attention_mask": 0,
         "token_type_ids": tokenizer.pad_token_type_id,
     }
     columns = {name: encoded[name] for name in padding if name in encoded}
-    return TokenizedInputs(columns, padding, left=tokenizer.padding_side == "left")
+    lengths = prompt_lengths(tokenizer, left_out, encoded) if left_out else None
+    return TokenizedInputs(columns, padding, left=tokenizer.padding_side == "left", prompt_lengths=lengths)
 
 
 class InputModule(STInputModule):
@@ -136,12 +159,18 @@ class InputModule(STInputModule):
 
 
 class TextReader:
-    """Reads strings for a text transformer: tokenise once, pad late."""
+    """Reads strings for a text transformer: tokenise once, pad late.
+
+    Args:
+        transformer: Reads the text.
+        leaves_out_prompt: Whether the pooling leaves out the tokens of a prompt.
+        alike: Whether all inputs of a batch must then have as many of them.
+    """
 
     expects = "text (str)"
 
-    def __init__(self, transformer: Transformer) -> None:
-        self._transformer = transformer
+    def __init__(self, transformer: Transformer, *, leaves_out_prompt: bool = False, alike: bool = False) -> None:
+        self._transformer, self._leaves_out_prompt, self._alike = transformer, leaves_out_prompt, alike
 
     def is_single(self, inputs: Any) -> bool:
         """A string is one input."""
@@ -158,7 +187,12 @@ class TextReader:
     def prepare(self, inputs: list[Any], prompt: str | None, task: str | None) -> PreparedInputs:
         """Tokenise."""
         del task  # one tower reads queries and documents alike
-        return tokenize(self._transformer, [prompt + text for text in inputs] if prompt else inputs)
+        if not prompt:
+            return tokenize(self._transformer, inputs)
+        left_out = prompt if self._leaves_out_prompt else ""
+        prepared = tokenize(self._transformer, [prompt + text for text in inputs], left_out=left_out)
+        prepared.groups = prepared.prompt_lengths if self._alike else None
+        return prepared
 
 
 class StaticReader(TextReader):
@@ -263,19 +297,49 @@ def reader_for(encoder: Any, prompt: str | None) -> Reader:
 
     Plain text transformers and tables of word vectors are tokenised here; every option of
     sentence-transformers' `Transformer` that changes how text is read (own processing arguments, chat
-    templates, query expansion, a prompt that is kept out of the pooling) goes through its own `preprocess`.
+    templates, query expansion) goes through its own `preprocess`, and so does a prompt that is kept out of the
+    pooling where the tokenizer does not say which characters a token stands for.
     """
     first = encoder[0]
     if isinstance(first, InputModule):
         return first
-    if isinstance(first, Transformer) and _is_plain_text(first) and not (prompt and _excludes_prompt(encoder)):
-        return TextReader(first)
+    leaves_out = bool(prompt) and excludes_prompt(encoder)
+    if _is_plain_transformer(first) and (not leaves_out or gives_offsets(first.tokenizer)):
+        return TextReader(first, leaves_out_prompt=leaves_out, alike=takes_one_length(encoder))
     if type(first) is StaticEmbedding:
         return StaticReader(first)
     return PreprocessReader(encoder)
 
 
-def _is_plain_text(transformer: Transformer) -> bool:
+def true_prompt_length(encoder: Any, inputs: Sequence[Any], prompt: str, max_length: int | None) -> Any:
+    """What `prompt_length` must be in a batch that sentence-transformers' `preprocess` made of prompted texts.
+
+    Returns:
+        One number where all rows agree; else one for each row, or the smallest where the pooling knows only one: then
+        no token of a text is left out. None where it cannot be told.
+
+    Raises:
+        InputError: The prompt fills the window.
+    """
+    first = encoder[0]
+    is_text = _is_plain_transformer(first) and all(isinstance(value, str) for value in inputs)
+    if not is_text or not excludes_prompt(encoder) or not gives_offsets(first.tokenizer):
+        return None
+    cut = {"max_length": max_length} if max_length else {}
+    encoded = first.tokenizer(
+        [prompt + text for text in inputs],
+        truncation="longest_first",
+        return_offsets_mapping=True,
+        return_special_tokens_mask=True,
+        **cut,
+    )
+    lengths = prompt_lengths(first.tokenizer, prompt, encoded, max_length)
+    return int(lengths.min()) if takes_one_length(encoder) else _one_or_all(lengths)
+
+
+def _is_plain_transformer(transformer: Any) -> bool:
+    if not isinstance(transformer, Transformer):
+        return False
     lengths = (transformer.query_length, transformer.document_length, transformer.query_expansion)
     return (
         list(transformer.modality_config) == ["text"]
@@ -284,7 +348,3 @@ def _is_plain_text(transformer: Transformer) -> bool:
         and transformer.transformer_task == "feature-extraction"
         and not transformer._can_flatten_inputs()
     )
-
-
-def _excludes_prompt(encoder: Any) -> bool:
-    return any(not getattr(module, "include_prompt", True) for module in encoder)

@@ -210,8 +210,9 @@ def test_plain_text_is_tokenised_here_and_all_else_by_sentence_transformers(make
     assert isinstance(reader_for(encoder, None), TextReader)
     assert isinstance(reader_for(encoder, "prompt "), TextReader)
     encoder[1].include_prompt = False
-    assert isinstance(reader_for(encoder, None), TextReader)
-    assert isinstance(reader_for(encoder, "prompt "), PreprocessReader)
+    assert isinstance(reader_for(encoder, "prompt "), TextReader)
+    encoder[0].query_length = 16
+    assert isinstance(reader_for(encoder, None), PreprocessReader)
     static = Encoder([StaticEmbedding(tokenizer.backend_tokenizer, embedding_dim=8)], device="cpu")
     assert isinstance(reader_for(static, "prompt "), StaticReader)
 

@@ -189,8 +189,9 @@ def counted_tokens(features: Features, states: Tensor, *, include_prompt: bool) 
     prompt_length = features.get("prompt_length")
     if include_prompt or prompt_length is None:
         return mask
-    lengths = torch.as_tensor(prompt_length, device=states.device).reshape(-1).expand(len(mask))
-    return without_first(mask, lengths)
+    lengths = torch.as_tensor(prompt_length, device=states.device).reshape(-1)
+    # Columns that sentence-transformers merges into one batch keep one's lengths, which are all of theirs.
+    return without_first(mask, lengths.repeat(-(-len(mask) // max(1, len(lengths))))[: len(mask)])
 
 
 def check_sizes(*, least: int = 1, **sizes: Any) -> None:

@@ -1,11 +1,17 @@
 """What the prompt mask and the window are held against."""
 
 import pytest
+from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Normalize, Transformer
 from sentence_transformers.sentence_transformer.modules import Pooling
 
 from embedkit import Encoder
 from tests.evaluation.check.encoders import masking, patched
+
+
+def counting_the_prompt_alone(encoder):
+    """The same modules under sentence-transformers, which measures a prompt without the text behind it."""
+    return SentenceTransformer(modules=list(encoder), device="cpu", prompts=encoder.prompts)
 
 
 @pytest.mark.parametrize("prompt", ["query: ", "the cat sat on: ", "a cat\n"])
@@ -15,7 +21,9 @@ def test_a_mask_that_ends_with_the_prompt_passes(make_encoder, run, prompt):
 
 def test_a_prompt_that_merges_with_the_text_is_seen(make_encoder, run):
     # Alone "do" is [CLS] d ##o, and so it is before "dog"; the tokenizer cannot write "doЖЖ" and makes it one [UNK].
-    finding = run("prompt mask", masking(make_encoder, "do"), inputs=["dog", "a cat", "ЖЖ"])
+    encoder, inputs = masking(make_encoder, "do"), ["dog", "a cat", "ЖЖ"]
+    assert run("prompt mask", encoder, inputs=inputs).status == "pass"
+    finding = run("prompt mask", counting_the_prompt_alone(encoder), inputs=inputs)
     assert finding.status == "fail"
     assert "in 1 of 3 prompted texts: 3 tokens are masked of 'doЖЖ', which begins with 1" in finding.measured
 
@@ -34,7 +42,9 @@ def test_a_blank_that_belongs_to_the_next_word_is_seen(make_encoder, run, tmp_pa
     backbone.save_pretrained(tmp_path)
     PreTrainedTokenizerFast(tokenizer_object=rust, pad_token="<pad>", model_max_length=64).save_pretrained(tmp_path)
     modules = [Transformer(str(tmp_path)), Pooling(32, "mean", include_prompt=False), Normalize()]
-    finding = run("prompt mask", Encoder(modules, device="cpu", prompts={"q": "find: "}), inputs=["the cat", "a dog"])
+    encoder, inputs = Encoder(modules, device="cpu", prompts={"q": "find: "}), ["the cat", "a dog"]
+    assert run("prompt mask", encoder, inputs=inputs).status == "pass"
+    finding = run("prompt mask", counting_the_prompt_alone(encoder), inputs=inputs)
     assert finding.status == "fail"
     assert "in 1 of 2 prompted texts: 6 tokens are masked of 'find: the cat', which begins with 5" in finding.measured
 
