@@ -33,8 +33,9 @@ class Collection:
 
 
 def is_beir(folder: Path) -> bool:
-    """Whether a folder holds the files of a BEIR data set."""
-    return (folder / CORPUS).is_file() and (folder / QUERIES).is_file()
+    """Whether a folder holds a BEIR data set, or two of its three parts, so that `read_beir` can name the other."""
+    parts = (folder / CORPUS).is_file(), (folder / QUERIES).is_file(), (folder / QRELS).is_dir()
+    return sum(parts) >= 2
 
 
 def read_beir(folder: Path) -> Collection:
@@ -52,6 +53,11 @@ def read_beir(folder: Path) -> Collection:
     documents = _documents(folder / CORPUS)
     queries = _queries(folder / QUERIES)
     return Collection(documents, queries, _relevant(_qrels(folder / QRELS), documents, queries))
+
+
+def beside(folder: Path) -> list[Path]:
+    """Other files of a BEIR folder, which `read_beir` leaves alone."""
+    return sorted(path for path in folder.iterdir() if path.is_file() and path.name not in {CORPUS, QUERIES})
 
 
 def _documents(path: Path) -> dict[str, tuple[str, str]]:

@@ -174,7 +174,7 @@ def retrieval(
     if without or not relevant:
         message = (
             f"{about.source}: every query must have a document of grade 1 or more; "
-            f"{len(without):,} have none, such as {without[0]!r}"
+            f"{len(without):,} have none, such as {queries.get(without[0], without[0])!r:.100}"
             if without
             else f"{about.source}: there must be queries with relevant documents; there are none"
         )

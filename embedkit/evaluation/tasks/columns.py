@@ -72,12 +72,12 @@ def kind_of(rows: Rows, options: Options) -> str:
         return fits[0]
     found = ", ".join(map(repr, rows.names))
     if fits:
-        message = f"{rows.path}: the columns {found} fit {' and '.join(fits)}; say which it is with kind"
+        message = f"{rows.path}: the columns {found} fit {' and '.join(fits)}; say which it is with kind (--kind)"
         raise InputError(message)
     needs = "; ".join(f"{kind} needs {', '.join(fields)}" for kind, fields in NEEDS.items())
     message = (
         f"{rows.path}: the columns must say what the data is; found {found:.500}. {needs}. The first line names the "
-        "columns; rename them, or pass columns={'text': 'your name', …}"
+        "columns; rename them, or pass columns={'text': 'your name', …} (--column text='your name')"
     )
     raise InputError(message)
 
@@ -101,11 +101,16 @@ def _header(rows: Rows, kind: str, field: str, options: Options, *, needed: bool
         return found[0]
     columns = ", ".join(map(repr, rows.names))
     if found:
-        message = f"{rows.path}: {' and '.join(map(repr, found))} could both be {field!r}; name one with columns"
+        message = (
+            f"{rows.path}: {' and '.join(map(repr, found))} could both be {field!r}; name one with columns (--column)"
+        )
         raise InputError(message)
     if needed:
         wanted = options.columns.get(field, field)
-        message = f"{rows.path}: {kind} needs a column {wanted!r}; found {columns:.500}: rename one, or use columns"
+        message = (
+            f"{rows.path}: {kind} needs a column {wanted!r}; found {columns:.500}: rename one, or use columns "
+            "(--column)"
+        )
         raise InputError(message)
     return None
 
@@ -132,7 +137,7 @@ def _without_blanks(rows: Rows, headers: Mapping[str, str], *, drop: bool) -> Ro
         if here and not drop:
             message = (
                 f"{rows.path}: {header!r} must not be blank; it is in {some([rows.places[row] for row in here])}: "
-                "fill it, or leave such rows out with drop_blank"
+                "fill it, or leave such rows out with drop_blank (--drop-blank)"
             )
             raise InputError(message)
         blank.update(here)

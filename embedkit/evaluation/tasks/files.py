@@ -41,6 +41,7 @@ a multilabel file, seeded, is taken for training.
 
 import itertools
 import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +51,7 @@ from mteb.abstasks import AbsTask
 
 from embedkit.errors import InputError
 from embedkit.evaluation.tasks import building
-from embedkit.evaluation.tasks.beir import is_beir, read_beir
+from embedkit.evaluation.tasks.beir import beside, is_beir, read_beir
 from embedkit.evaluation.tasks.building import About
 from embedkit.evaluation.tasks.columns import FIELDS, MAY, NEEDS, Columns, Options, kind_of, read_columns
 from embedkit.evaluation.tasks.reading import SUFFIXES, read_rows
@@ -210,6 +211,8 @@ def _task(source: _Source, options: Options) -> AbsTask:
             message = f"{place} is a BEIR folder, whose kind is 'retrieval'; received {options.kind!r}"
             raise InputError(message)
         found = read_beir(place)
+        if others := [path.name for path in beside(place) if path.suffix.lower() in SUFFIXES]:
+            warnings.warn(f"{place} is a BEIR folder; left out {', '.join(others)}", stacklevel=2)
         return building.retrieval(about, found.documents, found.queries, found.relevant)
     files = _settled(source.files)
     if "test" not in files:

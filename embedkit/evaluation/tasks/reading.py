@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,6 +128,8 @@ def _read_delimited(path: Path, data: bytes) -> Rows:
         message = f"{path} must be delimited text, as its suffix says; it looks like JSON: name it .json or .jsonl"
         raise InputError(message)
     delimiter = _delimiter(path, text)
+    # A document may be longer than the csv module's limit of 131,072 characters, which holds for the whole process.
+    csv.field_size_limit(max(csv.field_size_limit(), len(text) + 1))
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     names: tuple[str, ...] = ()
     values, places = [], []
@@ -199,7 +202,7 @@ SUFFIXES: frozenset[str] = frozenset(_READERS)
 
 
 def _delimiter(path: Path, text: str) -> str:
-    header = text.lstrip("\r\n").split("\n", 1)[0]
+    header = re.split(r"[\r\n]", text.lstrip("\r\n"), maxsplit=1)[0]
     return max(_DELIMITERS[path.suffix.lower()], key=lambda mark: len(next(csv.reader([header], delimiter=mark))))
 
 

@@ -420,7 +420,7 @@ def test_many_blanks_are_counted_not_listed(write):
         ("surrogate.jsonl", '{"text": "\\ud800", "label": "b"}', ["line 1", "must be text"]),
         ("negative.csv", "query,document,grade\na,b,1\nc,d,-1\n", ["line 3", "0 for not relevant"]),
         ("fraction.csv", "query,document,grade\na,b,0.5\n", ["line 2", "whole number"]),
-        ("none.csv", "query,document,grade\na,b,1\nc,d,0\n", ["grade 1 or more"]),
+        ("none.csv", "query,document,grade\na,b,1\nc,d,0\n", ["grade 1 or more", "such as 'c'"]),
         ("grades.csv", "query,document,grade\na,b,1\na,b,2\n", ["one grade"]),
         ("truth.csv", "s1,s2,label\na,b,same\nc,d,other\n", ["0 and 1", "'other'"]),
         ("always.csv", "s1,s2,label\na,b,1\nc,d,1.0\n", ["all are labelled 1"]),
@@ -509,3 +509,25 @@ def test_options_and_places_are_checked(write, tmp_path):
     refuses(alone.parent, "alone")
     write("x/a-train.csv", "text,label\n")
     refuses(write("x/a_train.csv", "text,label\n").parent, "one train file")
+
+
+def test_lines_may_end_as_on_old_macs_and_cells_may_be_long(write):
+    assert one(write("mac.csv", "s1,s2,score\ra,b,1\rc,d,2\r")).metadata.type == "STS"
+    document = "a long text " * 20_000
+    task = one(write("long.csv", f"query,document\nq,{document}\nr,short\n"))
+    assert document in list(task.dataset["default"]["test"]["corpus"]["text"])
+
+
+@pytest.mark.parametrize("name", ["queries.jsonl", "corpus.jsonl"])
+def test_a_beir_folder_that_lacks_a_file_says_which(write, name):
+    folder = beir(write)
+    (folder / name).unlink()
+    refuses(folder, name, "No such file")
+
+
+def test_what_is_left_out_of_a_beir_folder_is_said(write):
+    folder = beir(write)
+    write("hotels/pairs.csv", pairs())
+    write("hotels/notes.txt", "mine")
+    with pytest.warns(UserWarning, match="left out pairs.csv$"):
+        assert one(folder).metadata.type == "Retrieval"
