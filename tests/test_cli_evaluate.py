@@ -118,7 +118,7 @@ def test_tasks_that_run_offline_are_listed(run):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--tasks", "STSBenchmrk"], "did you mean STSBenchmark"),
+        (["--tasks", "STSBenchmrk"], "did you mean STSBenchmark or STSBenchmark.v2"),
         (["--benchmark", "MTEB(eng, v3)"], "did you mean MTEB(eng, v"),
         ([], "name tasks, a benchmark, or a folder of data"),
     ],
@@ -142,3 +142,71 @@ def test_a_task_that_cannot_run_is_named_and_the_exit_code_says_so(run, model, p
     assert result.exit_code == 1
     assert "not run: STS22: its data is on the hub, which cannot be reached" in result.stderr
     assert "animals" in result.stdout
+
+
+def test_rows_with_blanks_are_left_out_where_asked_and_counted(run, model, pairs):
+    (pairs / "animals.csv").write_text(PAIRS + "a cat,a dog,\n")
+    refused = run("evaluate", model, "--data", pairs, "--floors", "none")
+    assert "--drop-blank" in str(refused.exception)
+    result = run("evaluate", model, "--data", pairs, "--floors", "none", "--drop-blank")
+    assert result.exit_code == 0, result.output
+    assert "noted: " in result.stderr
+    assert "left out 1 rows with blanks (line 10)" in result.stderr
+
+
+def test_a_grid_refuses_what_it_would_not_heed(run, model, pairs):
+    for option in (["--benchmark", "MTEB(eng, v2)"], ["--query-prompt", "q: "]):
+        result = run("evaluate", model, "--data", pairs, "--layers", "1,2", *option)
+        assert result.exit_code == 2
+        assert "a grid is of --tasks or --data" in " ".join(result.stderr.replace("│", "").split())
+
+
+def test_a_floor_that_fails_is_named(run, model, pairs, monkeypatch):
+    def broken(texts):
+        raise ValueError
+
+    monkeypatch.setattr("embedkit.evaluation.mteb.floor.TfidfEncoder", broken)
+    result = run("evaluate", model, "--data", pairs, "--floors", "tfidf")
+    assert result.exit_code == 0
+    assert "floor not run: tfidf on animals: ValueError" in result.stderr
+
+
+def test_a_report_names_tasks_whose_data_changed(run, model, pairs):
+    run("evaluate", model, "--data", pairs, "--floors", "none")
+    assert "different data" not in run("report", "results").stderr
+    (pairs / "animals.csv").write_text(PAIRS.replace("4.8", "0.1"))
+    run("evaluate", model, "--data", pairs, "--dim", "8", "--floors", "none")
+    assert "animals: the models met different data" in run("report", "results").stderr
+
+
+def test_a_label_goes_before_the_name_that_others_share(run, model, pairs):
+    run("evaluate", model, "--data", pairs, "--floors", "none")
+    run("evaluate", model, "--data", pairs, "--dim", "8", "--floors", "none")
+    assert run("compare", "local/tiny", "local/tiny (truncate_dim=8)").exit_code == 0
+
+
+def test_data_that_is_not_on_this_machine_is_named(run, model, tmp_path, monkeypatch):
+    monkeypatch.setenv("EMBEDKIT_DATA", str(tmp_path))
+    result = run("evaluate", model, "--tasks", "AGNewsTopics")
+    assert "AGNewsTopics is not on the hub" in str(result.exception)
+    assert "EMBEDKIT_DATA" in str(result.exception)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"model": 3}, "model must be a folder"),
+        ({"prompts": {"qery": "q: "}}, "received 'qery'"),
+        ({"floors": "chance"}, "received chance"),
+    ],
+)
+def test_arguments_in_python_are_checked(model, pairs, options, said):
+    import embedkit as ek
+
+    with pytest.raises(ek.EmbedkitError, match=said):
+        ek.evaluate(**{"model": model, "data": pairs, **options})
+
+
+@pytest.mark.parametrize(("option", "value", "code"), [("--layers", "0", 0), ("--dim", "0", 2), ("--layers", "a,1", 2)])
+def test_depths_begin_at_0_and_widths_at_1(run, model, pairs, option, value, code):
+    assert run("evaluate", model, "--data", pairs, "--floors", "none", option, value).exit_code == code

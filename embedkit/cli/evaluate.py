@@ -1,5 +1,6 @@
 """Commands about how good a model is: evaluate, tasks, compare, report, check."""
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -52,10 +53,14 @@ def evaluate(
     data: Data = None,
     kind: Kind = None,
     column: Column = None,
+    drop_blank: Annotated[
+        bool, typer.Option("--drop-blank", help="Leave out rows of --data without a text, score or label.")
+    ] = False,
     results: Results = Path("results"),
     name: Annotated[str | None, typer.Option(help="What tables call the model.")] = None,
     layers: Annotated[
-        str | None, typer.Option(help="Stop after this layer; several, as 2,4,6, make a grid without floors.")
+        str | None,
+        typer.Option(help="Stop after this layer, 0 the embeddings; several, as 2,4,6, make a grid without floors."),
     ] = None,
     dim: Annotated[str | None, typer.Option(help="Keep this many leading dimensions; several make a grid.")] = None,
     query_prompt: Annotated[str | None, typer.Option(help="Put before each query.")] = None,
@@ -74,14 +79,21 @@ def evaluate(
     from embedkit.console import task_bar
     from embedkit.evaluation.evaluate import evaluate as run
     from embedkit.evaluation.table import print_table
-    from embedkit.evaluation.tasks.files import tasks_from
 
-    chosen: list[Any] = [*_names(tasks), *(tasks_from(data, kind=kind, columns=_columns(column)) if data else [])]
-    depths, widths = _numbers(layers, "--layers"), _numbers(dim, "--dim")
-    if len(depths) > 1 or len(widths) > 1:
+    depths, widths = _numbers(layers, "--layers", least=0), _numbers(dim, "--dim", least=1)
+    roles = {"query": query_prompt, "document": document_prompt}
+    is_grid = len(depths) > 1 or len(widths) > 1
+    if is_grid and (benchmark or any(roles.values())):
+        message = (
+            "a grid is of --tasks or --data, without prompts: give one depth and width, or leave these options out"
+        )
+        raise typer.BadParameter(message, param_hint="--layers and --dim")
+    chosen: list[Any] = _names(tasks)
+    if data:
+        chosen += _own_tasks(data, kind, _columns(column), drop_blank=drop_blank)
+    if is_grid:
         _evaluate_grid(model, chosen, depths, widths, results, name, as_json=as_json, quiet=quiet)
         return
-    roles = {"query": query_prompt, "document": document_prompt}
     with task_bar(quiet=quiet or as_json) as on_task:
         evaluation = run(
             None if model == DEFAULT else model,
@@ -97,10 +109,14 @@ def evaluate(
             on_task=on_task,
         )
     if as_json:
-        print_json({"models": [_as_dict(m) for m in evaluation.models], "failed": dict(evaluation.failed)})
+        failed = {"failed": dict(evaluation.failed), "floors_failed": dict(evaluation.floors_failed)}
+        print_json({"models": [_as_dict(m) for m in evaluation.models], **failed})
     elif not quiet:
         print_table(evaluation.models, Console())
         typer.echo(f"kept in {results}; 'embedkit report {results}' draws them", err=True)
+    for floor, reasons in evaluation.floors_failed.items():
+        for task, reason in reasons.items():
+            typer.echo(f"floor not run: {floor} on {clean(task)}: {clean(reason)}", err=True)
     for task, reason in evaluation.failed.items():
         typer.echo(f"not run: {clean(task)}: {clean(reason)}", err=True)
     if evaluation.failed:
@@ -156,7 +172,7 @@ def report(
     from rich.console import Console
 
     from embedkit.evaluation.report import write_report
-    from embedkit.evaluation.results import read_results
+    from embedkit.evaluation.results import read_results, tasks_of
     from embedkit.evaluation.table import print_table
 
     models = read_results(results)
@@ -164,6 +180,9 @@ def report(
         print_json([_as_dict(model) for model in models])
         return
     print_table(models, Console())
+    for task in tasks_of(models):
+        if len({model.tasks[task].dataset_revision for model in models if task in model.tasks}) > 1:
+            typer.echo(f"{clean(task)}: the models met different data; evaluate them again to compare them", err=True)
     write_report(models, out)
     typer.echo(f"wrote {out}: open it in a browser", err=True)
 
@@ -218,12 +237,25 @@ def _evaluate_grid(
         print_grid(grid)
 
 
-def _numbers(value: str | None, option: str) -> list[int]:
-    """Positive integers with commas between them."""
+def _own_tasks(data: Path, kind: str | None, columns: dict[str, str], *, drop_blank: bool) -> list[Any]:
+    """The tasks in the user's files; what was left out of them goes to stderr."""
+    from embedkit.evaluation.tasks.files import tasks_from
+
+    with warnings.catch_warnings(record=True) as noted:
+        warnings.simplefilter("always", UserWarning)
+        found = tasks_from(data, kind=kind, columns=columns, drop_blank=drop_blank)
+    for note in noted:
+        if note.category is UserWarning:
+            typer.echo(f"noted: {clean(str(note.message))}", err=True)
+    return list(found)
+
+
+def _numbers(value: str | None, option: str, *, least: int) -> list[int]:
+    """Integers with commas between them."""
     names = _names(value)
-    if not all(name.isdecimal() and int(name) > 0 for name in names):
+    if not all(name.isdecimal() and int(name) >= least for name in names):
         raise typer.BadParameter(
-            f"must be positive integers with commas between; received {value!r}", param_hint=option
+            f"must be integers from {least} with commas between; received {value!r}", param_hint=option
         )
     return [int(name) for name in names]
 

@@ -29,7 +29,7 @@ def evaluate(  # noqa: PLR0913  # each is one choice of the caller
     num_layers: int | None = None,
     truncate_dim: int | None = None,
     prompts: Mapping[str, str] | None = None,
-    floors: Sequence[str] = FLOORS,
+    floors: str | Sequence[str] = FLOORS,
     batch_size: int = 32,
     overwrite: bool = False,
     on_task: Callable[[str, str, int, int], None] | None = None,
@@ -59,7 +59,7 @@ def evaluate(  # noqa: PLR0913  # each is one choice of the caller
         The scores of the model and the floors, and which tasks could not be run and why.
 
     Raises:
-        InputError: No task is named, one is unknown, or a file is not what it should be.
+        InputError: No task is named, one is unknown, a prompt is for no role, or a file is not what it should be.
         ModelError: The model cannot be opened.
         MissingExtraError: mteb is not installed.
         EmbedkitError: No task could be run.
@@ -70,10 +70,19 @@ def evaluate(  # noqa: PLR0913  # each is one choice of the caller
 
     chosen = _tasks(tasks, benchmark, data)
     encoder, known_as = _encoder(model)
+    if unknown := set(prompts or ()) - {"query", "document"}:
+        message = f"prompts must be for 'query' and 'document'; received {', '.join(map(repr, sorted(unknown)))}"
+        raise InputError(message)
     options = {"num_layers": num_layers, "truncate_dim": truncate_dim, "prompts": prompts}
     bridged = EncoderModel(encoder, name or known_as, **options)  # type: ignore[arg-type]  # each goes to its own
     return run(
-        bridged, chosen, Path(results), floors=floors, batch_size=batch_size, overwrite=overwrite, on_task=on_task
+        bridged,
+        chosen,
+        Path(results),
+        floors=[floors] if isinstance(floors, str) else floors,
+        batch_size=batch_size,
+        overwrite=overwrite,
+        on_task=on_task,
     )
 
 
@@ -126,7 +135,8 @@ def scores_of(
     """The scores of a model: those in a folder of results, after running what is asked for and missing there.
 
     Args:
-        model: As tables call it, such as "local/mine (truncate_dim=64)"; or a folder, hub name or "default" to run.
+        model: As tables call it, such as "local/mine (truncate_dim=64)", its name or the first eight characters of
+            its revision where one model has them, or "default"; or a folder or hub name to run.
         tasks: Names of tasks; none, and no benchmark or data, means whatever is stored.
         benchmark: Name of a benchmark of mteb's.
         data: A file or folder of your own.
@@ -140,8 +150,12 @@ def scores_of(
         source = None if model == "default" else model
         ran = evaluate(source, tasks, benchmark=benchmark, data=data, results=results, floors=(), on_task=on_task)
         return ran.models[0]
+    from embedkit.encoders.loading import DEFAULT_MODEL
+
     stored = read_results(Path(results))
-    found = [scores for scores in stored if model in {scores.label, scores.name, scores.revision[:8]}]
+    called = DEFAULT_MODEL if model == "default" else model
+    found = [scores for scores in stored if scores.label == called]  # which is also the name of those with options
+    found = found or [scores for scores in stored if called in {scores.name, scores.revision[:8]}]
     if len(found) == 1:
         return found[0]
     labels = ", ".join(f"{scores.label} [{scores.revision[:8]}]" for scores in stored)
@@ -171,6 +185,12 @@ def _encoder(model: Any) -> tuple[Any, str]:
     if model is None:
         return load(), DEFAULT_MODEL
     if not isinstance(model, str | os.PathLike):
+        if not all(callable(getattr(model, name, None)) for name in ("encode", "get_embedding_dimension")):
+            message = (
+                "model must be a folder, a hub name, or an encoder with encode and get_embedding_dimension; "
+                f"received {type(model).__name__}"
+            )
+            raise InputError(message)
         return model, type(model).__name__
     folder = Path(model)
     return load(model), folder.resolve().name if folder.is_dir() else os.fspath(model)

@@ -9,7 +9,8 @@ from mteb.abstasks import AbsTask
 
 from embedkit.errors import InputError
 from embedkit.evaluation.tasks.clicks import click_task
-from embedkit.evaluation.tasks.known import known_task, known_tasks, names_in_mteb
+from embedkit.evaluation.tasks.known import KNOWN, known_task, known_tasks, names_in_mteb
+from embedkit.evaluation.tasks.metadata import DATA_VARIABLE
 from embedkit.evaluation.tasks.metadata import data_folder as find_data_folder
 from embedkit.evaluation.tasks.search import code_search_task, join_search_task
 
@@ -79,8 +80,13 @@ def _find(name: str, here: set[str], data_folder: Path | None) -> AbsTask:
     try:
         return mteb.get_task(name)
     except KeyError:
-        known = [*OWN, *here, *names_in_mteb()]
+        known = sorted({*OWN, *here, *names_in_mteb()})
         message = f"tasks must be names that embedkit or mteb knows; received {name!r}{_suggestions(name, known)}"
+        if name in KNOWN:
+            place = find_data_folder(data_folder) / "text" / KNOWN[name].folder
+            message = (
+                f"{name} is not on the hub and needs {place}, which is not whole; {DATA_VARIABLE} names the folder"
+            )
         raise InputError(message) from None
 
 
