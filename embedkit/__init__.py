@@ -19,7 +19,17 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["EmbedkitError", "Encoder", "FaissIndex", "Retriever", "VectorCache", "__version__", "evaluate", "fit", "load"]
+__all__ = [
+    "EmbedkitError",
+    "Encoder",
+    "FaissIndex",
+    "Retriever",
+    "VectorCache",
+    "__version__",
+    "evaluate",
+    "fit",
+    "load",
+]
 
 _HOMES = {
     "Encoder": "embedkit.encoders.encoder",
