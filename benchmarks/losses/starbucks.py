@@ -10,12 +10,14 @@ Beside the rows, `starbucks.csv` keeps every cell of the grid of every arm and s
 
 import csv
 import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -32,7 +34,7 @@ from embedkit.training.fit import fit
 PAIRS = ((1, 24), (2, 48), (3, 96), (4, 192), (5, 288), (6, 384))
 LAYERS, DIMS = zip(*PAIRS, strict=True)
 SEEDS = (0, 1, 2)
-NLI_LIKE = 1500
+NLI_LIKE = 750
 SETTINGS: dict[str, Any] = {"epochs": 1, "batch_size": 32, "learning_rate": 5e-5, "show_progress_bar": False}
 RESAMPLES = 2000
 OURS = "SRL + score KL"
@@ -41,42 +43,31 @@ ALONE = "trained alone"
 Floats = NDArray[np.float64]
 
 
-def arms() -> dict[str, Callable[[int], Any]]:
-    """Losses by name, made anew for each seed; the method that users get by default comes first."""
-    return {
-        OURS: lambda _: StarbucksLoss(CoSENTLoss(), PAIRS),
-        "SRL": lambda _: StarbucksLoss(CoSENTLoss(), PAIRS, kl=None),
-        "last layer only": lambda _: CoSENTLoss(),
-        "Matryoshka": lambda _: MatryoshkaLoss(CoSENTLoss(), DIMS),
-        "2DMSE, paper": lambda seed: TwoDMatryoshkaLoss(CoSENTLoss(), DIMS, seed=seed),
-        "2DMSE, ST": lambda seed: TwoDMatryoshkaLoss(CoSENTLoss(), DIMS, form="sentence_transformers", seed=seed),
-        "Espresso": lambda _: EspressoLoss(CoSENTLoss(), 96),
-    }
+ARMS: dict[str, Callable[[int], Any]] = {
+    OURS: lambda _: StarbucksLoss(CoSENTLoss(), PAIRS),
+    "SRL": lambda _: StarbucksLoss(CoSENTLoss(), PAIRS, kl=None),
+    "last layer only": lambda _: CoSENTLoss(),
+    "Matryoshka": lambda _: MatryoshkaLoss(CoSENTLoss(), DIMS),
+    "2DMSE, paper": lambda seed: TwoDMatryoshkaLoss(CoSENTLoss(), DIMS, seed=seed),
+    "2DMSE, ST": lambda seed: TwoDMatryoshkaLoss(CoSENTLoss(), DIMS, form="sentence_transformers", seed=seed),
+    "Espresso": lambda _: EspressoLoss(CoSENTLoss(), 96),
+}
+"""Losses by name, made anew for each seed; the method that users get by default comes first."""
+
+Job: TypeAlias = tuple[str, tuple[int, int], int, bool]
+"""Arm, size, seed, and whether it is a smoke run."""
 
 
 def run(smoke: bool) -> Iterator[Row]:
     """Spearman of each size and arm; the mean of the grid; and differences with Holm-corrected p-values."""
-    first, second, gold = stsb("test")
-    train = [*zip(*stsb("train"), strict=True), *clinc150_pairs(NLI_LIKE)]
-    options, seeds, resamples = dict(SETTINGS), list(SEEDS), RESAMPLES
-    if smoke:
-        first, second, gold = first[:64], second[:64], gold[:64]
-        train, seeds, resamples = train[:64], [0], 100
-        options["max_steps"] = 1
-    target = np.asarray(gold)
-    test = (first, second)
-
-    def trained(make: Callable[[int], Any], seed: int, depth: int = LAYERS[-1]) -> ek.Encoder:
-        encoder = truncate_layers(ek.load(device="cpu"), depth)
-        fit(encoder, train, make(seed), seed=seed, **options)
-        return encoder
-
-    losses = list(arms().items())[: 1 if smoke else None]
-    cells = {name: np.stack([grid_of(trained(make, seed), test) for seed in seeds]) for name, make in losses}
-    alone = {
-        pair: np.stack([cosines(trained(_at_width(pair[1]), seed, pair[0]), test, *pair) for seed in seeds])
-        for pair in (PAIRS[:1] if smoke else PAIRS)
-    }
+    test, target = _test(smoke)
+    seeds, resamples = (SEEDS[:1], 100) if smoke else (SEEDS, RESAMPLES)
+    names, sizes = (list(ARMS)[:1], PAIRS[:1]) if smoke else (list(ARMS), PAIRS)
+    jobs = [(name, PAIRS[-1], seed, smoke) for name in names for seed in seeds]
+    jobs += [(ALONE, pair, seed, smoke) for pair in sizes for seed in seeds]
+    found = dict(zip(jobs, _in_parallel(jobs), strict=True))
+    cells = {name: np.stack([found[name, PAIRS[-1], seed, smoke] for seed in seeds]) for name in names}
+    alone = {pair: np.stack([found[ALONE, pair, seed, smoke] for seed in seeds]) for pair in sizes}
     untrained = grid_of(ek.load(device="cpu"), test)
     if not smoke:
         _keep(cells, alone, untrained, target)
@@ -85,8 +76,30 @@ def run(smoke: bool) -> Iterator[Row]:
     yield from _comparisons(cells, alone, target, resamples)
 
 
-def _at_width(dim: int) -> Callable[[int], Any]:
-    return lambda _: MatryoshkaLoss(CoSENTLoss(), [dim])
+def _test(smoke: bool) -> tuple[tuple[list[str], list[str]], Floats]:
+    first, second, gold = stsb("test")
+    size = 64 if smoke else None
+    return (first[:size], second[:size]), np.asarray(gold[:size])
+
+
+def _in_parallel(jobs: Sequence[Job]) -> list[Floats]:
+    """Each training on a core of its own; two trainings that share two cores are slower."""
+    if len(jobs) < 3:
+        return [trained(job) for job in jobs]
+    with ProcessPoolExecutor(os.cpu_count(), get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+        return list(pool.map(trained, jobs))
+
+
+def trained(job: Job) -> Floats:
+    """Cosines of the test pairs by a model of one arm and seed: in every cell, or in its own if it is trained alone."""
+    arm, pair, seed, smoke = job
+    train = [*zip(*stsb("train"), strict=True), *clinc150_pairs(NLI_LIKE)]
+    options = {"max_steps": 1, **SETTINGS} if smoke else SETTINGS
+    encoder = truncate_layers(ek.load(device="cpu"), pair[0])
+    loss = MatryoshkaLoss(CoSENTLoss(), [pair[1]]) if arm == ALONE else ARMS[arm](seed)
+    fit(encoder, train[:64] if smoke else train, loss, seed=seed, **options)
+    test, _ = _test(smoke)
+    return cosines(encoder, test, *pair) if arm == ALONE else grid_of(encoder, test)
 
 
 def grid_of(encoder: ek.Encoder, test: tuple[list[str], list[str]]) -> Floats:
