@@ -14,9 +14,11 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Normalize
 
 import embedkit as ek
+from embedkit.encoders.concepts import ConceptEncoder
 from embedkit.encoders.table.encoder import table_encoder
 from embedkit.encoders.text import distill_static, static_encoder, tfidf_lsa
 from embedkit.errors import InputError
+from embedkit.modules.projection import LinearConcepts, PrototypeConcepts
 
 TOLERANCE = 2e-6  # float32 rounding of one sum taken in another order; vectors have lengths near 1 to 5
 
@@ -58,6 +60,13 @@ def tiny(kind, **options):
     return Member(lambda request: request.getfixturevalue("make_encoder")(kind, **options))
 
 
+def of_concepts(request, kind, *weights):
+    names = [f"concept {number}" for number in range(16)]
+    return ConceptEncoder(request.getfixturevalue("make_encoder")("bert"), kind(names, *weights)).encoder
+
+
+WEIGHT = np.random.default_rng(0).normal(size=(16, 32))
+
 MEMBERS = {
     "all-MiniLM-L6-v2": Member(lambda request: request.getfixturevalue("default_encoder")),
     "bert": tiny("bert"),
@@ -69,6 +78,8 @@ MEMBERS = {
         lambda request: distill_static(request.getfixturevalue("make_encoder")("bert"), dim=16, sif=0.1)
     ),
     "tfidf": Member(lambda request: tfidf_lsa([*TEXTS, *MORE_TEXTS], dim=12)),
+    "prototypes": Member(lambda request: of_concepts(request, PrototypeConcepts, WEIGHT)),
+    "concepts": Member(lambda request: of_concepts(request, LinearConcepts, WEIGHT, np.zeros(16))),
     "table": Member(lambda request: table_encoder(request.getfixturevalue("make_encoder")("bert")), TABLES, TABLES[-1]),
 }
 

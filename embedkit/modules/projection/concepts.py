@@ -13,6 +13,7 @@ from sentence_transformers.base.modules import Module
 from torch import Tensor, nn
 
 from embedkit.errors import InputError
+from embedkit.ops.similarity import cosine_similarity
 
 _WEIGHTS = "model.safetensors"
 
@@ -107,8 +108,7 @@ class PrototypeConcepts(Concepts):
 
     def activations(self, embeddings: Float[Tensor, "n dim"]) -> Float[Tensor, "n concepts"]:
         """Cosines of at least 0; a zero vector has none of any concept."""
-        directions = nn.functional.normalize(self.prototypes, dim=1)
-        return (nn.functional.normalize(embeddings, dim=1) @ directions.T).clamp(min=0)
+        return cosine_similarity(embeddings, self.prototypes).clamp(min=0).to(embeddings.dtype)
 
     def _directionless(self) -> str:
         return self.names[int(torch.nonzero(~self.prototypes.any(dim=1))[0, 0])]
@@ -131,8 +131,8 @@ class LinearConcepts(Concepts):
 
     Example:
         >>> concepts = LinearConcepts(["east"], [[1.0, 0.0]], [0.0])
-        >>> round(float(concepts.activations(torch.tensor([[0.0, 5.0]]))), 4)  # ln 2
-        0.6931
+        >>> concepts.activations(torch.tensor([[0.0, 5.0]]))  # ln 2
+        tensor([[0.6931]], grad_fn=<SoftplusBackward0>)
 
     Reference:
         D. Bogdanova and M. Yazdani, "SESA: Supervised Explicit Semantic Analysis", 2017.
@@ -144,7 +144,9 @@ class LinearConcepts(Concepts):
     def __init__(self, names: Sequence[str], weight: Any, bias: Any) -> None:
         super().__init__(names)
         self.weight = nn.Parameter(_matrix("weight", weight, rows=len(self.names)))
-        self.bias = nn.Parameter(_matrix("bias", np.asarray(bias).reshape(-1, 1), rows=len(self.names))[:, 0].clone())
+        self.bias = nn.Parameter(
+            _matrix("bias", torch.as_tensor(bias).reshape(-1, 1), rows=len(self.names))[:, 0].clone()
+        )
 
     @property
     def in_dim(self) -> int:
@@ -157,7 +159,8 @@ class LinearConcepts(Concepts):
 
 
 def _matrix(name: str, values: Any, *, rows: int) -> Tensor:
-    found = torch.as_tensor(np.array(values, dtype=np.float32))
+    given = values.detach().cpu() if torch.is_tensor(values) else torch.from_numpy(np.array(values, dtype=np.float32))
+    found = given.float().clone()
     if found.ndim != 2 or len(found) != rows or not found.shape[1]:
         message = f"{name} must have one row for each of the {rows} names; received shape {tuple(found.shape)}"
         raise InputError(message)
