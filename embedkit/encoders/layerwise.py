@@ -78,10 +78,7 @@ def with_pooling(encoder: Encoder, pooling: MaskedPooling) -> Encoder:
             type(module).__name__ for module in encoder
         )
         raise InputError(message)
-    if not isinstance(pooling, MaskedPooling):
-        message = f"pooling must be one of embedkit.modules.pooling; received {type(pooling).__name__}"
-        raise InputError(message)
-    _check_fits(pooling, transformer)
+    check_fits(pooling, transformer)
     if isinstance(pooling, LayerPooling):
         transformer = LayerwiseTransformer.of(transformer)
     behind[places[0]] = pooling
@@ -95,7 +92,15 @@ def with_pooling(encoder: Encoder, pooling: MaskedPooling) -> Encoder:
     )
 
 
-def _check_fits(pooling: MaskedPooling, transformer: Transformer) -> None:
+def check_fits(pooling: MaskedPooling, transformer: Transformer) -> None:
+    """Check that a pooling was made for the width and the depth of a transformer.
+
+    Raises:
+        InputError: It was not, or is none of ours.
+    """
+    if not isinstance(pooling, MaskedPooling):
+        message = f"pooling must be one of embedkit.modules.pooling; received {type(pooling).__name__}"
+        raise InputError(message)
     dim = transformer.get_embedding_dimension()
     if pooling.dim != dim:
         message = f"the pooling must have dim={dim}, the transformer's width; received {pooling.dim}"

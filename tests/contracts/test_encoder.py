@@ -15,9 +15,11 @@ from sentence_transformers.base.modules import Normalize
 
 import embedkit as ek
 from embedkit.encoders.concepts import ConceptEncoder
+from embedkit.encoders.layerwise import with_pooling
 from embedkit.encoders.table.encoder import table_encoder
-from embedkit.encoders.text import distill_static, static_encoder, tfidf_lsa
+from embedkit.encoders.text import distill_static, nv_embed, static_encoder, tfidf_lsa
 from embedkit.errors import InputError
+from embedkit.modules.pooling import LatentAttentionPooling, LayerMixPooling
 from embedkit.modules.projection import LinearConcepts, PrototypeConcepts
 
 TOLERANCE = 2e-6  # float32 rounding of one sum taken in another order; vectors have lengths near 1 to 5
@@ -73,6 +75,19 @@ MEMBERS = {
     "modernbert": tiny("modernbert"),
     "llama": tiny("llama", unit=False),
     "distilbert": tiny("distilbert", unit=False),
+    "nv-embed": Member(
+        lambda request: nv_embed(
+            str(request.getfixturevalue("checkpoint")("llama")),
+            pooling=LatentAttentionPooling(
+                32, num_latents=4, num_heads=2, head_dim=8, init="random", include_prompt=False
+            ),
+            max_seq_length=64,
+            device="cpu",
+        )
+    ),
+    "layer mix": Member(
+        lambda request: with_pooling(request.getfixturevalue("make_encoder")("bert"), LayerMixPooling(32, 4))
+    ),
     "static": Member(lambda request: static_encoder(request.getfixturevalue("make_encoder")("bert"))),
     "distilled": Member(
         lambda request: distill_static(request.getfixturevalue("make_encoder")("bert"), dim=16, sif=0.1)
@@ -315,6 +330,9 @@ def test_a_batch_may_come_in_any_container(encoder, texts, container):
 
 def test_queries_and_documents_get_their_prompts(encoder, texts):
     encoder = copy.deepcopy(encoder)
+    for module in encoder:
+        if hasattr(module, "include_prompt"):
+            module.include_prompt = True
     encoder.prompts = {"query": "the cat and ", "document": "the dog and "}
     assert_close(encoder.encode_query(texts), encoder.encode(["the cat and " + text for text in texts]))
     assert_close(encoder.encode_document(texts), encoder.encode(["the dog and " + text for text in texts]))

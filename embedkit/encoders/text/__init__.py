@@ -1,4 +1,4 @@
-"""Prose as documents, sections and paragraphs that fit an encoder; and text encoders that run no layer.
+"""Prose as documents, sections and paragraphs that fit; text encoders of decoders, and such as run no layer.
 
 Encoders are resolved when first used, so that cutting texts imports no torch.
 """
@@ -9,14 +9,29 @@ from typing import TYPE_CHECKING, Any
 from embedkit.encoders.text.sections import MARKUPS, Markup, chunk_text
 
 if TYPE_CHECKING:
+    from embedkit.encoders.text.decoder import BIDIRECTIONAL_FAMILIES, instruction, nv_embed
     from embedkit.encoders.text.static import distill_static, static_encoder
     from embedkit.encoders.text.tfidf import TfidfInput, tfidf_lsa
 
-__all__ = ["MARKUPS", "Markup", "TfidfInput", "chunk_text", "distill_static", "static_encoder", "tfidf_lsa"]
+__all__ = [
+    "BIDIRECTIONAL_FAMILIES",
+    "MARKUPS",
+    "Markup",
+    "TfidfInput",
+    "chunk_text",
+    "distill_static",
+    "instruction",
+    "nv_embed",
+    "static_encoder",
+    "tfidf_lsa",
+]
 
 _HOMES = {
+    "BIDIRECTIONAL_FAMILIES": "embedkit.encoders.text.decoder",
     "TfidfInput": "embedkit.encoders.text.tfidf",
     "distill_static": "embedkit.encoders.text.static",
+    "instruction": "embedkit.encoders.text.decoder",
+    "nv_embed": "embedkit.encoders.text.decoder",
     "static_encoder": "embedkit.encoders.text.static",
     "tfidf_lsa": "embedkit.encoders.text.tfidf",
 }
