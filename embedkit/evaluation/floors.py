@@ -116,7 +116,9 @@ class Bm25:
     def add(self, ids: Iterable[Any], documents: Iterable[str], metadata: Iterable[Mapping[str, Any]]) -> None:
         """Index documents; once."""
         self._ids, self._metadata = list(ids), list(metadata)
-        self._index.index(self._words(documents), show_progress=False)
+        words = self._words(documents)
+        # An index of no word at all is refused; of one that no query has, every document scores 0.
+        self._index.index(words if any(words) else [[""] for _ in words], show_progress=False)
 
     def search(self, queries: list[str], k: int = 10, *, where: Mapping[str, Any] | None = None) -> list[list[Hit]]:
         """For each query its k best documents, best first, among those whose metadata are in the lists of `where`."""

@@ -12,15 +12,18 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from embedkit.errors import InputError
 from embedkit.types import Embeddings, SupportsEncode
 
 if TYPE_CHECKING:
     from embedkit.encoders.encoder import Encoder
+
+Rows: TypeAlias = NDArray[np.int64]
 
 BYTES_PER_NUMBER = 4
 SAMPLE = 32
@@ -176,11 +179,11 @@ class GridEncoder:
         self.encoder = encoder
         self.layers = tuple(dict.fromkeys(layer for layer, _ in cells))
         self.dims = tuple(dict.fromkeys(dim for _, dim in cells))
-        self._known: dict[bytes, _Known] = {}
+        self.clear()
 
     def __len__(self) -> int:
         """Number of different inputs whose vectors are held."""
-        return len(self._known)
+        return len(self._row_of)
 
     def view(self, layer: int, dim: int) -> "GridView":
         """The encoder at one depth and width.
@@ -195,7 +198,10 @@ class GridEncoder:
 
     def clear(self) -> None:
         """Forget all vectors."""
-        self._known.clear()
+        self._row_of: dict[bytes, int] = {}
+        self._inputs: list[_Input] = []
+        self._by_layer: dict[int, list[Embeddings]] = {layer: [] for layer in self.layers}
+        self._asked: dict[tuple[Any, ...], Rows] = {}
 
     def vectors(
         self,
@@ -215,19 +221,9 @@ class GridEncoder:
             InputError: As `Encoder.encode` does, or an input is not known by its content.
         """
         how = {"prompt_name": prompt_name, "prompt": prompt, "task": task}
-        rows, keys, is_single = self.encoder.identified(inputs, **how)
-        if None in keys:
-            message = (
-                "the inputs of a grid must be known by their content, as text, code and tables are; "
-                f"received {type(rows[keys.index(None)]).__name__}: use encode_grid"
-            )
-            raise InputError(message)
-        self._encode_new(rows, keys, how, options)
-        places = [self._known[key] for key in keys if key is not None]
-        widest = np.empty((len(places), max(self.dims)), dtype=np.float32)
-        for target, known in zip(widest, places, strict=True):
-            target[:] = known.by_layer[layer][known.row]
-        vectors = self.encoder.narrowed(widest, dim, normalize_embeddings=normalize_embeddings)
+        rows, is_single = self._rows(inputs, how, options)
+        vectors = self._of_layer(layer)[rows, :dim]
+        vectors = self.encoder.narrowed(vectors, dim, normalize_embeddings=normalize_embeddings)
         return vectors[0] if is_single else vectors
 
     def cpu_ms(self, layer: int) -> float:
@@ -239,26 +235,60 @@ class GridEncoder:
         Raises:
             InputError: No input was met yet.
         """
-        if not self._known:
+        if not self._row_of:
             message = "CPU time is measured on inputs that were encoded; there are none: score must encode its view"
             raise InputError(message)
         # Keys are hashes, so the smallest are an even sample, and the same one at each depth.
-        sample = [self._known[key] for key in heapq.nsmallest(SAMPLE, self._known)]
+        sample = [self._inputs[self._row_of[key]] for key in heapq.nsmallest(SAMPLE, self._row_of)]
         encoder = copy.copy(self.encoder)
         encoder.cache, encoder.forward_lock = None, self.encoder.forward_lock
         return _cpu_seconds(encoder, sample, layer) * 1000 / len(sample)
 
-    def _encode_new(
-        self, rows: list[Any], keys: list[bytes | None], how: dict[str, Any], options: dict[str, Any]
-    ) -> None:
-        new = {key: row for key, row in zip(keys, rows, strict=True) if key is not None and key not in self._known}
+    def _rows(self, inputs: Any, how: dict[str, Any], options: dict[str, Any]) -> tuple["Rows", bool]:
+        """Where the vectors of inputs are, what is new being encoded; and whether it is one input alone.
+
+        Who evaluates a grid asks for the same texts in each cell: they are looked up once, as a whole.
+        """
+        asked = self._call_of(inputs, how)
+        if asked is not None and asked in self._asked:
+            return self._asked[asked], False
+        values, keys, is_single = self.encoder.identified(inputs, **how)
+        if None in keys:
+            message = (
+                "the inputs of a grid must be known by their content, as text, code and tables are; "
+                f"received {type(values[keys.index(None)]).__name__}: use encode_grid"
+            )
+            raise InputError(message)
+        known = {key: value for key, value in zip(keys, values, strict=True) if key is not None}
+        self._encode_new({key: value for key, value in known.items() if key not in self._row_of}, how, options)
+        rows = np.array([self._row_of[key] for key in keys if key is not None], dtype=np.int64)
+        if asked is not None:
+            self._asked[asked] = rows
+        return rows, is_single
+
+    def _call_of(self, inputs: Any, how: dict[str, Any]) -> tuple[Any, ...] | None:
+        """What tells a call with many texts from others; None for other inputs."""
+        if not isinstance(inputs, list) or not all(type(value) is str for value in inputs):
+            return None
+        return (self.encoder.fingerprint, *how.values(), *inputs)
+
+    def _encode_new(self, new: dict[bytes, Any], how: dict[str, Any], options: dict[str, Any]) -> None:
         if not new:
             return
         widest = max(self.dims)
         grid = self.encoder.encode_grid(list(new.values()), self.layers, [widest], **how, **options)
-        by_layer = {layer: grid[layer, widest] for layer in self.layers}
-        for position, (key, value) in enumerate(new.items()):
-            self._known[key] = _Known(by_layer, position, value, how)
+        for layer in self.layers:
+            self._by_layer[layer].append(grid[layer, widest])
+        for key, value in new.items():
+            self._row_of[key] = len(self._inputs)
+            self._inputs.append(_Input(value, how))
+
+    def _of_layer(self, layer: int) -> Embeddings:
+        parts = self._by_layer[layer]
+        if len(parts) != 1:
+            whole = np.concatenate(parts) if parts else np.empty((0, max(self.dims)), dtype=np.float32)
+            self._by_layer[layer] = parts = [whole]
+        return parts[0]
 
 
 class GridView:
@@ -337,23 +367,21 @@ class GridView:
         return self.encode(inputs, **{"task": role, **options})
 
 
-class _Known(NamedTuple):
-    """Where the vectors of an input are, and what it was."""
+class _Input(NamedTuple):
+    """An input that was encoded, and the prompt and role it came with."""
 
-    by_layer: Mapping[int, Embeddings]
-    row: int
     value: Any
     how: dict[str, Any]
 
 
-def _cpu_seconds(encoder: "Encoder", sample: list[_Known], layer: int) -> float:
-    def prompt_and_role(known: _Known) -> str:
-        return repr(known.how)
+def _cpu_seconds(encoder: "Encoder", sample: list[_Input], layer: int) -> float:
+    def prompt_and_role(each: _Input) -> str:
+        return repr(each.how)
 
     seconds = 0.0
     for _, group in groupby(sorted(sample, key=prompt_and_role), key=prompt_and_role):
         same = list(group)
-        values, how = [known.value for known in same], same[0].how
+        values, how = [each.value for each in same], same[0].how
         start = time.process_time()
         encoder.encode(values, num_layers=layer, show_progress_bar=False, **how)
         seconds += time.process_time() - start

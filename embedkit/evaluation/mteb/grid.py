@@ -11,7 +11,7 @@ from embedkit.evaluation.grid import Grid, elastic_grid
 from embedkit.evaluation.mteb.kept import without_items
 from embedkit.evaluation.mteb.model import EncoderModel, revision_of
 from embedkit.evaluation.mteb.run import OnTask, score
-from embedkit.evaluation.mteb.stored import place_of, store
+from embedkit.evaluation.mteb.stored import has_items, is_done, place_of, store
 
 
 def grid(
@@ -68,9 +68,10 @@ def grid(
 
 
 def _scored(model: EncoderModel, task: AbsTask, folder: Path, batch_size: int) -> float:
-    """The main score, kept without items: those of a cell of interest come from a run with its options."""
+    """The main score, kept without items; a result of a run of its own, which has items, stays."""
     found = score(model, task, batch_size, cache=None)
     meta = model.mteb_model_meta
-    result = json.loads(found.model_dump_json())
-    store(result, without_items(task), task, meta, place_of(folder, task.metadata.name, meta))
+    place = place_of(folder, task.metadata.name, meta)
+    if not (is_done(place, task) and has_items(place)):
+        store(json.loads(found.model_dump_json()), without_items(task), task, meta, place)
     return float(found.get_score())

@@ -49,6 +49,12 @@ def is_done(place: Path, task: AbsTask) -> bool:
     return stored.dataset_revision == task.metadata.revision and wanted <= stored.parts.keys()
 
 
+def has_items(place: Path) -> bool:
+    """Whether a result that can be read has the items behind its scores."""
+    kept = read_task(place).kept
+    return kept is not None and bool(kept.parts)
+
+
 @contextmanager
 def staging(folder: Path, task: AbsTask, meta: ModelMeta) -> Iterator[Path]:
     """A folder in which mteb writes while it runs, kept when the run is cut short and gone once it is done.
