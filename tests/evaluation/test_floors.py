@@ -4,7 +4,7 @@ import pytest
 
 pytest.importorskip("bm25s", reason="the extra mteb is not installed")
 
-from embedkit.evaluation.floors import Bm25  # noqa: E402
+from embedkit.evaluation.floors import Bm25
 
 
 def test_documents_without_a_word_are_found_with_a_score_of_0():
