@@ -3,8 +3,10 @@ import copy
 import numpy as np
 import pytest
 import torch
+import transformers as hf
 
 from embedkit import Encoder
+from embedkit.encoders.depth import at_depth, final_norm, recording_layers
 from embedkit.encoders.layerwise import LayerwiseTransformer, with_pooling
 from embedkit.errors import InputError
 from embedkit.modules.pooling import LatentAttentionPooling, LayerMixPooling, MultiLayerPooling
@@ -24,6 +26,29 @@ def test_a_head_on_cached_means_is_the_pooling_in_the_encoder(make_encoder, kind
         with torch.inference_mode():
             expected = pooling.mix(cached[:, pooling.first_layer : stop + 1])
         np.testing.assert_allclose(encoder.encode(TEXTS, num_layers=stop), expected, rtol=0, atol=2e-6)
+
+
+NORMED = (
+    "bloom eurobert gemma gemma2 gemma3_text gpt2 gpt_neox granite llama mistral modernbert olmo2 opt phi3 qwen2 qwen3"
+)
+OTHERS = "camembert deberta-v2 distilbert electra mpnet nomic_bert roberta xlm-roberta"
+
+
+@pytest.mark.parametrize("kind", [*NORMED.split(), *OTHERS.split()])
+def test_what_is_recorded_is_what_each_depth_gives_whatever_the_backbone(kind):
+    sizes = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 64}
+    config = hf.AutoConfig.for_model(kind, vocab_size=50, **sizes, head_dim=8, num_key_value_heads=2, pad_token_id=0)
+    torch.manual_seed(0)
+    backbone, ids = hf.AutoModel.from_config(config).eval(), torch.tensor([[5, 6, 7, 8]])
+    with torch.inference_mode():
+        for parameter in backbone.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.3)  # norms begin as such that do little
+        view, states = recording_layers(backbone)
+        last, norm = view(input_ids=ids).last_hidden_state, final_norm(view)
+        found = [state if norm is None else norm(state) for state in states] + [last]
+        for depth in (1, 2, 3):
+            assert torch.equal(at_depth(backbone, depth)(input_ids=ids).last_hidden_state, found[depth])
+    assert (norm is not None) == (kind in NORMED.split())
 
 
 def test_latent_attention_in_place_of_the_mean_changes_nothing_before_training(make_encoder):
