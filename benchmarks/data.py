@@ -38,6 +38,35 @@ def stsb(split: Literal["train", "dev", "test"]) -> tuple[list[str], list[str], 
     return [row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows]
 
 
+def banking77(split: Literal["train", "test"]) -> tuple[list[str], list[str]]:
+    """Questions of bank customers and their intents, of 77; the test split without what stands in the other too.
+
+    Raises:
+        DataMissing: The data set is not there.
+    """
+    rows = _rows("text", "banking77", f"{split}.csv")
+    known = {text for text, _ in _rows("text", "banking77", "train.csv")} if split == "test" else set()
+    kept = [(text, intent) for text, intent in rows if text not in known]
+    return [text for text, _ in kept], [intent for _, intent in kept]
+
+
+def medical_abstracts() -> tuple[list[str], list[str]]:
+    """Abstracts of medical articles and what they are about, of 5.
+
+    Raises:
+        DataMissing: The data set is not there.
+    """
+    names = dict(_rows("text", "medical_abstracts", "medical_tc_labels.csv"))
+    rows = _rows("text", "medical_abstracts", "medical_tc_test.csv")
+    return [text for _, text in rows], [names[label] for label, _ in rows]
+
+
+def _rows(*parts: str) -> list[tuple[str, str]]:
+    """The lines of a CSV file of two columns, without its header."""
+    with data_folder(*parts).open(encoding="utf-8", newline="") as file:
+        return [(first, second) for first, second in list(csv.reader(file))[1:]]
+
+
 def clinc150_pairs(count: int, seed: int = 0) -> list[tuple[str, str, float]]:
     """Pairs of training queries in the manner of NLI: same intent (5), same domain (2.5), another domain (0).
 
