@@ -67,6 +67,34 @@ def _rows(*parts: str) -> list[tuple[str, str]]:
         return [(first, second) for first, second in list(csv.reader(file))[1:]]
 
 
+def trec(split: Literal["train", "test"]) -> tuple[list[str], list[str]]:
+    """Questions and what they ask for, of 6; the test split without what stands in the other too.
+
+    Raises:
+        DataMissing: The data set is not there.
+    """
+
+    def read(name: str) -> list[tuple[str, str]]:
+        lines = data_folder("text", "trec", f"TREC.{name}").read_text("latin-1").strip().split("\n")
+        return [(text, label.partition(":")[0]) for label, _, text in (line.partition(" ") for line in lines)]
+
+    known = {text for text, _ in read("train")} if split == "test" else set()
+    kept = [(text, label) for text, label in read(split) if text not in known]
+    return [text for text, _ in kept], [label for _, label in kept]
+
+
+def clinc150(split: Literal["train", "test"]) -> tuple[list[str], list[str]]:
+    """Queries to an assistant and their intents, of 150; the test split without what stands in the other too.
+
+    Raises:
+        DataMissing: The data set is not there.
+    """
+    splits = json.loads(data_folder("text", "clinc150", "data_full.json").read_text("utf-8"))
+    known = {text for text, _ in splits["train"]} if split == "test" else set()
+    kept = [(text, intent) for text, intent in splits[split] if text not in known]
+    return [text for text, _ in kept], [intent for _, intent in kept]
+
+
 def clinc150_pairs(count: int, seed: int = 0) -> list[tuple[str, str, float]]:
     """Pairs of training queries in the manner of NLI: same intent (5), same domain (2.5), another domain (0).
 
