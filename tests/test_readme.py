@@ -12,8 +12,8 @@ def blocks(language):
 
 
 @pytest.mark.usefixtures("default_encoder")
-def test_the_python_block_runs_and_prints_what_it_says(tmp_path, monkeypatch, capsys):
-    (block,) = blocks("python")
+def test_the_python_blocks_run_one_after_the_other_and_print_what_they_say(tmp_path, monkeypatch, capsys):
+    block = "\n".join(blocks("python"))
     monkeypatch.chdir(tmp_path)
     script = tmp_path / "readme.py"
     script.write_text(block)
@@ -22,6 +22,8 @@ def test_the_python_block_runs_and_prints_what_it_says(tmp_path, monkeypatch, ca
     assert capsys.readouterr().out.strip() == promised
     assert names["vectors"].shape == (2, 384)
     assert names["short"].shape == (64,)
+    assert names["small"].shape == (1, 48)
+    assert names["grid"][4, 192].shape == (1, 192)
 
 
 def test_every_command_and_option_of_the_readme_exists():
