@@ -64,7 +64,7 @@ def _arms(encoder: ek.Encoder, size: Size) -> dict[str, Encode]:
     table = static_encoder(encoder)
     # A whole vocabulary takes longer than a smoke run has.
     distilled = table if size.smoke else distill_static(encoder, dim=DIM)
-    dim = 16 if size.smoke else DIM
+    dim = 4 if size.smoke else DIM
 
     def shared_words(known: Sequence[str], texts: Sequence[str]) -> Embeddings:
         vectors: Embeddings = tfidf_lsa(known, dim=dim).encode(texts)
@@ -82,8 +82,8 @@ def _arms(encoder: ek.Encoder, size: Size) -> dict[str, Encode]:
 def _banking(arms: dict[str, Encode], encoder: ek.Encoder, size: Size) -> tuple[dict[str, Items], float]:
     """Intents of the test split, learned from the training split; the floor is the most frequent intent."""
     del encoder
-    known, intents = size.cut(*_few(*banking77("train"), size), to=50)
-    asked, expected = size.cut(*_few(*banking77("test"), size), to=50)
+    known, intents = size.cut(*_few(*banking77("train"), size), to=24)
+    asked, expected = size.cut(*_few(*banking77("test"), size), to=12)
     codes = {intent: code for code, intent in enumerate(sorted({*intents, *expected}))}
     labels, target = (np.array([codes[intent] for intent in column]) for column in (intents, expected))
     found = {}
@@ -104,8 +104,8 @@ def _few(texts: list[str], intents: list[str], size: Size) -> tuple[list[str], l
 def _medical(arms: dict[str, Encode], encoder: ek.Encoder, size: Size) -> tuple[dict[str, Items], float]:
     """Topics by five-fold cross-validation, every abstract predicted once; the floor is the most frequent topic."""
     del encoder
-    texts, topics = size.cut(*medical_abstracts(), to=40)
-    texts = [text[:100] for text in texts] if size.smoke else texts
+    texts, topics = size.cut(*medical_abstracts(), to=24)
+    texts = [text[:60] for text in texts] if size.smoke else texts
     target = np.unique(topics, return_inverse=True)[1]
     folds = list(StratifiedKFold(2 if size.smoke else FOLDS, shuffle=True, random_state=0).split(texts, target))
     found = {}
@@ -122,8 +122,8 @@ def _medical(arms: dict[str, Encode], encoder: ek.Encoder, size: Size) -> tuple[
 
 def _similarity(arms: dict[str, Encode], encoder: ek.Encoder, size: Size) -> tuple[dict[str, Items], float]:
     """Cosines against people's scores; the floor is the same network with random weights."""
-    first, second, scores = size.cut(*stsb("test"), to=30)
-    known = [text for column in stsb("train")[:2] for text in size.cut(column, to=30)[0]]
+    first, second, scores = size.cut(*stsb("test"), to=20)
+    known = [text for column in stsb("train")[:2] for text in size.cut(column, to=20)[0]]
     target = np.array(scores)
     found = {
         name: _items("spearman", score=_cosines(encode(known, first), encode(known, second)), target=target)
