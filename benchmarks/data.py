@@ -45,9 +45,14 @@ def banking77(split: Literal["train", "test"]) -> tuple[list[str], list[str]]:
         DataMissing: The data set is not there.
     """
     rows = _rows("text", "banking77", f"{split}.csv")
-    known = {text for text, _ in _rows("text", "banking77", "train.csv")} if split == "test" else set()
-    kept = [(text, intent) for text, intent in rows if text not in known]
+    known = {_folded(text) for text, _ in _rows("text", "banking77", "train.csv")} if split == "test" else set()
+    kept = [(text, intent) for text, intent in rows if _folded(text) not in known]
     return [text for text, _ in kept], [intent for _, intent in kept]
+
+
+def _folded(text: str) -> str:
+    """What two texts share that differ in case and blanks alone."""
+    return " ".join(text.lower().split())
 
 
 def medical_abstracts() -> tuple[list[str], list[str]]:

@@ -14,6 +14,7 @@ from embedkit.evaluation.items import Items
 from embedkit.evaluation.statistics import bootstrap_interval
 from embedkit.modules.projection import PrototypeConcepts
 from embedkit.ops.centroids import nearest_centroids
+from embedkit.ops.vectors import normalize
 from embedkit.types import Embeddings
 
 K = 10
@@ -48,7 +49,7 @@ def run(smoke: bool) -> Iterator[Row]:
         yield _row(found, variant=name, metric="accuracy of the largest concept", baseline=baseline, floor=chance)
 
     relevant = truth[:, None] == labels
-    activations = _activations(examples, queries), _activations(examples, documents)
+    activations = normalize(_activations(examples, queries)), normalize(_activations(examples, documents))
     dense = _interval(_ndcg(queries @ documents.T, relevant), resamples)
     named = _interval(_ndcg(activations[0] @ activations[1].T, relevant), resamples)
     shuffled = np.random.default_rng(0).permutation(len(texts))

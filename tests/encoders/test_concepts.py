@@ -58,21 +58,22 @@ def test_contributions_are_sorted_named_and_sum_to_the_score(make_encoder, conce
     values = [part.value for part in found.contributions]
     assert values == sorted(values, reverse=True)
     assert math.fsum(values) == found.score
-    vectors = concepts.encode(query), concepts.encode(document)
+    vectors = [vector / np.linalg.norm(vector) for vector in concepts.encode([query, document])]
     assert found.score == pytest.approx(float(vectors[0] @ vectors[1]), abs=1e-6)
     for part in found.contributions:
         column = concepts.names.index(part.name)
-        assert (part.query, part.document) == (vectors[0][column], vectors[1][column])
+        assert (part.query, part.document) == pytest.approx((vectors[0][column], vectors[1][column]), abs=1e-6)
         assert part.value == part.query * part.document
 
 
 def test_worked_by_hand(make_encoder):
-    """A query that is the first prototype and a document that is the second share what the prototypes share."""
+    """Of prototypes with the cosine c, the first is (1, c) and the second (c, 1): each shares c / (1 + c²)."""
     encoder = make_encoder()
     cat, tax = encoder.encode(["cat", "one"]).astype(np.float64)
     found = ConceptEncoder(encoder, PrototypeConcepts(["cat", "one"], [cat, tax])).explain("cat", "one")
-    assert found.score == pytest.approx(2 * cosine(cat, tax), abs=1e-5)
-    assert [part.value for part in found.contributions] == pytest.approx([cosine(cat, tax)] * 2, abs=1e-5)
+    shared = cosine(cat, tax) / (1 + cosine(cat, tax) ** 2)
+    assert found.score == pytest.approx(2 * shared, abs=1e-5)
+    assert [part.value for part in found.contributions] == pytest.approx([shared] * 2, abs=1e-5)
 
 
 def test_renaming_in_another_order_moves_columns_only(make_encoder, concepts):
@@ -120,7 +121,7 @@ def test_refined_on_a_document_that_is_the_keyword_stays(make_encoder):
 
 def test_it_searches_and_explains_what_it_found(concepts):
     assert isinstance(concepts, SupportsEncode)
-    retriever = ek.Retriever(concepts, ek.FaissIndex(metric="inner_product"))
+    retriever = ek.Retriever(concepts, ek.FaissIndex())
     retriever.add(range(len(DOCUMENTS)), DOCUMENTS)
     for hit in retriever.search("a green bird", k=3):
         assert concepts.explain("a green bird", DOCUMENTS[hit.id]).score == pytest.approx(hit.score, abs=1e-5)
