@@ -10,7 +10,7 @@ from benchmarks.results import Row
 
 LAYERS = (1, 2, 3, 4, 5, 6)
 DIMS = (24, 48, 96, 192, 288, 384)
-RUNS = 7
+RUNS = 3
 SHARED = 0.06
 """What tokenising and embedding may cost beside the layers, as a share of a full encode."""
 

@@ -1,10 +1,12 @@
 """Every depth and width of one encoder on tasks of mteb, at about the price of one evaluation."""
 
+import copy
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from datasets import Dataset
 from mteb.abstasks import AbsTask
 
 from embedkit.evaluation.grid import Grid, elastic_grid
@@ -51,6 +53,7 @@ def grid(
     for task in tasks:
         if not task.data_loaded:  # once for all cells
             task.load_data()
+        task.dataset = _listed(task.dataset)
 
     def score_cell(view: Any) -> Mapping[str, float]:
         nonlocal done
@@ -65,6 +68,25 @@ def grid(
         return scores
 
     return elastic_grid(encoder, score_cell, layers, dims)
+
+
+class _ListedDataset(Dataset):  # type: ignore[misc]  # datasets ships no types
+    """A data set whose columns are lists: for each cell mteb walks them row by row, which `datasets` is slow at."""
+
+    def __getitem__(self, key: Any) -> Any:
+        found = super().__getitem__(key)
+        return found[:] if isinstance(key, str) else found
+
+
+def _listed(data: Any) -> Any:
+    """The splits of a task, at whatever depth of dictionaries they are."""
+    if isinstance(data, dict):
+        for name, inner in data.items():
+            data[name] = _listed(inner)
+    elif type(data) is Dataset:
+        data = copy.copy(data)
+        data.__class__ = _ListedDataset
+    return data
 
 
 def _scored(model: EncoderModel, task: AbsTask, folder: Path, batch_size: int) -> float:
