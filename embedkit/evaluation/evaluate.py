@@ -101,7 +101,7 @@ def evaluate_grid(
     Args:
         model: A folder or hub name, an `Encoder`, or None for the bundled default.
         tasks: As in `evaluate`.
-        layers: Depths, each 1 … depth; None is the full depth alone.
+        layers: Depths, each 0 … depth; None is the full depth alone.
         dims: Widths, each 1 … width; None is the full width alone.
         results: Where the scores of each cell are kept, as those of a run with these options.
         name: What tables call the model; None takes the name it was loaded by.

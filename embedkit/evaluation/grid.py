@@ -35,7 +35,7 @@ class GridCell:
     """One depth and width of an encoder.
 
     Attributes:
-        layer: Depth, counted from 1.
+        layer: Depth: layers that were run; 0 is the embedding layer alone.
         dim: Width.
         scores: Task → main score.
         bytes_per_vector: Size of one float32 vector.
@@ -113,7 +113,7 @@ def elastic_grid(
         encoder: What is evaluated; one whose inputs are known by their content (text, code, tables).
         score: Evaluates one view, which is an encoder in itself: task → main score, higher is better. It must
             ask every view for the vectors of the same inputs.
-        layers: Different depths, each 1 … depth.
+        layers: Different depths, each 0 … depth; 0 is the embedding layer.
         dims: Different widths, each 1 … width.
         on_cell: Called with each cell once it is known.
 
@@ -155,7 +155,7 @@ class GridEncoder:
 
     Args:
         encoder: Its inputs must be known by their content, as text, code and tables are.
-        layers: Different depths, each 1 … depth.
+        layers: Different depths, each 0 … depth; 0 is the embedding layer.
         dims: Different widths, each 1 … width.
 
     Raises:
@@ -295,7 +295,7 @@ class GridView:
     """One cell of a `GridEncoder`: an encoder for whoever evaluates encoders.
 
     Attributes:
-        layer: Depth, counted from 1.
+        layer: Depth: layers that were run; 0 is the embedding layer alone.
         dim: Width.
     """
 

@@ -35,7 +35,7 @@ def grid(
         encoder: An `Encoder`.
         name: What tables call it.
         tasks: On what.
-        layers: Different depths, each 1 … depth.
+        layers: Different depths, each 0 … depth; 0 is the embedding layer.
         dims: Different widths, each 1 … width.
         folder: Where results are kept.
         batch_size: Handed to the encoder.
