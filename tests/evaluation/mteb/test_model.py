@@ -125,7 +125,7 @@ def test_the_encoders_own_prompts_are_used_and_given_ones_win(make_encoder, make
     ("wrong", "said"),
     [
         (lambda vectors: vectors * np.nan, "'a cat' has NaN or infinity"),
-        (lambda vectors: vectors[:-1], r"\(3, dim\); it gave shape \(2, 64\)"),
+        (lambda vectors: vectors[:-1], r"\(3, 64\); it gave shape \(2, 64\)"),
         (lambda vectors: vectors[0], "it gave shape"),
     ],
 )
