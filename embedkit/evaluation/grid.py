@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 Rows: TypeAlias = NDArray[np.int64]
 
 BYTES_PER_NUMBER = 4
-SAMPLE = 32
-"""Inputs whose encoding is timed at each depth: as many as the default batch, few enough to cost little."""
+SAMPLE = 64
+"""Inputs whose encoding is timed: enough to fill batches, few enough to cost little."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,8 @@ class GridCell:
         scores: Task → main score.
         bytes_per_vector: Size of one float32 vector.
         cpu_ms: Milliseconds of CPU time, of all threads together, to encode one input at this depth; on an
-            accelerator only what the CPU does.
+            accelerator only what the CPU does. Measured at the shallowest and the deepest of the grid; between
+            them on the line, since the layers of a backbone cost alike.
     """
 
     layer: int
@@ -107,7 +108,7 @@ def elastic_grid(
 ) -> Grid:
     """Evaluate an encoder at every depth and width, running each input through the backbone once.
 
-    Memory: see `GridEncoder`. Besides, up to `SAMPLE` of the inputs are encoded once more at each depth, to time it.
+    Memory: see `GridEncoder`. Besides, up to `SAMPLE` of the inputs are encoded once more at two depths, to time them.
 
     Args:
         encoder: What is evaluated; one whose inputs are known by their content (text, code, tables).
@@ -135,13 +136,12 @@ def elastic_grid(
     """
     shared = GridEncoder(encoder, layers, dims)
     cells: list[GridCell] = []
+    cpu_ms: dict[int, float] = {}
     for layer in shared.layers:
-        cpu_ms = math.nan
         for dim in shared.dims:
             scores = _checked(score(shared.view(layer, dim)), cells[0].scores if cells else None)
-            if math.isnan(cpu_ms):  # only now is it known what is encoded
-                cpu_ms = shared.cpu_ms(layer)
-            cells.append(GridCell(layer, dim, scores, BYTES_PER_NUMBER * dim, cpu_ms))
+            cpu_ms = cpu_ms or _cpu_ms_by_layer(shared)  # only now is it known what is encoded
+            cells.append(GridCell(layer, dim, scores, BYTES_PER_NUMBER * dim, cpu_ms[layer]))
             if on_cell is not None:
                 on_cell(cells[-1])
     return Grid(tuple(cells))
@@ -386,6 +386,12 @@ def _cpu_seconds(encoder: "Encoder", sample: list[_Input], layer: int) -> float:
         encoder.encode(values, num_layers=layer, show_progress_bar=False, **how)
         seconds += time.process_time() - start
     return seconds
+
+
+def _cpu_ms_by_layer(shared: GridEncoder) -> dict[int, float]:
+    ends = sorted({min(shared.layers), max(shared.layers)})
+    line = np.interp(shared.layers, ends, [shared.cpu_ms(layer) for layer in ends])
+    return dict(zip(shared.layers, line.tolist(), strict=True))
 
 
 def _dominates(one: GridCell, other: GridCell) -> bool:
