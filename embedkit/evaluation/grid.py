@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 Rows: TypeAlias = NDArray[np.int64]
 
 BYTES_PER_NUMBER = 4
-SAMPLE = 64
-"""Inputs whose encoding is timed: enough to fill batches, few enough to cost little."""
+SAMPLE = 32
+"""Inputs whose encoding is timed: as many as the default batch, few enough to cost little."""
 
 
 @dataclass(frozen=True)
