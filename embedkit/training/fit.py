@@ -130,8 +130,7 @@ def fit(  # noqa: PLR0913 (what a training run is made of)
             "loss": repr(loss),
             "options": repr([steps, every, batch_size, learning_rate, warmup, weight_decay, lora, seed, options]),
         }
-        last = _claim(place, about)
-        arguments = SentenceTransformerTrainingArguments(
+        arguments = _arguments(
             output_dir=str(place),
             max_steps=steps,
             per_device_train_batch_size=batch_size,
@@ -154,6 +153,7 @@ def fit(  # noqa: PLR0913 (what a training run is made of)
             dataloader_pin_memory=encoder.device.type != "cpu",
             **options,
         )
+        last = _claim(place, about)
         if lora:
             torch.manual_seed(seed)
             add_lora(encoder, lora)
@@ -175,6 +175,14 @@ def fit(  # noqa: PLR0913 (what a training run is made of)
                 merge_lora(encoder)
             encoder.eval()
     return _done(trainer.state)
+
+
+def _arguments(**options: Any) -> SentenceTransformerTrainingArguments:
+    try:
+        return SentenceTransformerTrainingArguments(**options)
+    except (TypeError, ValueError) as error:
+        message = f"options must be training arguments of sentence-transformers that go together; received {error}"
+        raise InputError(message) from error
 
 
 class _Trainer(SentenceTransformerTrainer):

@@ -19,6 +19,9 @@ class LoRA:
         dropout: Share of the adapters' inputs that is dropped in training, 0 ≤ dropout < 1.
         targets: Names of the linear maps that get one; "all-linear" means all of the backbone's.
 
+    Raises:
+        InputError: A number is out of range.
+
     Reference: Hu et al., LoRA: Low-Rank Adaptation of Large Language Models, ICLR 2022, eq. 3.
     """
 
@@ -26,6 +29,11 @@ class LoRA:
     alpha: float = 32.0
     dropout: float = 0.1
     targets: str | tuple[str, ...] = "all-linear"
+
+    def __post_init__(self) -> None:
+        if self.rank < 1 or not self.alpha > 0 or not 0 <= self.dropout < 1:
+            message = f"adapters need rank >= 1, alpha > 0 and 0 <= dropout < 1; received {self}"
+            raise InputError(message)
 
 
 def add_lora(encoder: Any, lora: LoRA) -> None:
@@ -52,7 +60,7 @@ def add_lora(encoder: Any, lora: LoRA) -> None:
 
 
 def merge_lora(encoder: Any) -> None:
-    """Add each adapter to the map it stands beside and remove it: the encoder is an ordinary one again."""
+    """Add each adapter to the map it stands beside and remove it: an ordinary encoder again, all of it free to train."""
     layers = require("peft.tuners.tuners_utils", extra="train")
     backbone = _backbone(encoder)
     adapted = [(name, part) for name, part in backbone.named_modules() if isinstance(part, layers.BaseTunerLayer)]

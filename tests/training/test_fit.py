@@ -206,6 +206,12 @@ def test_adapters_start_as_nothing_train_alone_and_are_merged(make_encoder):
         add_lora(trained, LoRA(targets=("no_such_map",)))
 
 
+@pytest.mark.parametrize("changes", [{"rank": 0}, {"alpha": 0.0}, {"dropout": 1.0}])
+def test_adapters_out_of_range_are_refused(changes):
+    with pytest.raises(InputError, match="rank >= 1"):
+        LoRA(**changes)
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
@@ -216,6 +222,7 @@ def test_adapters_start_as_nothing_train_alone_and_are_merged(make_encoder):
         ({"max_steps": 0}, "max_steps"),
         ({"patience": 1}, "patience needs score"),
         ({"evaluations": 0, "score": lambda _: 0.0}, "evaluations"),
+        ({"no_such_argument": 1}, "training arguments of sentence-transformers"),
     ],
 )
 def test_arguments_out_of_range_are_refused_before_anything_happens(make_encoder, changes, says):
