@@ -60,7 +60,7 @@ def add_lora(encoder: Any, lora: LoRA) -> None:
 
 
 def merge_lora(encoder: Any) -> None:
-    """Add each adapter to the map it stands beside and remove it: an ordinary encoder again, all of it free to train."""
+    """Add each adapter to the map it stands beside and remove it: an ordinary encoder again, all of it trainable."""
     layers = require("peft.tuners.tuners_utils", extra="train")
     backbone = _backbone(encoder)
     adapted = [(name, part) for name, part in backbone.named_modules() if isinstance(part, layers.BaseTunerLayer)]
