@@ -3,6 +3,7 @@
 import os
 import sqlite3
 import threading
+import time
 import weakref
 import zlib
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,7 @@ from embedkit.types import Embeddings, Vector
 _SCHEMA = "CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, checksum INTEGER, vector BLOB) WITHOUT ROWID"
 _QUERY_SIZE = 500
 _WIDTH = 4  # bytes of one float32
+_PATIENCE = 30.0  # seconds to wait for another process
 
 
 class VectorCache:
@@ -100,9 +102,9 @@ class VectorCache:
         except OSError as error:
             message = f"cannot create the folder of the vector cache {self.path}: {error.strerror}"
             raise StorageError(message) from error
-        connection = sqlite3.connect(self.path, timeout=30, check_same_thread=False)
+        connection = sqlite3.connect(self.path, timeout=_PATIENCE, check_same_thread=False)
         try:
-            connection.execute("PRAGMA journal_mode=WAL")
+            _write_ahead(connection)
             connection.execute("PRAGMA synchronous=NORMAL")
             connection.execute(_SCHEMA)
         except sqlite3.Error:
@@ -124,6 +126,24 @@ class VectorCache:
         self._lock = threading.Lock()
         self._connection = None
         _CACHES.add(self)
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Switch to the log that readers and a writer share.
+
+    Where two processes open a new file at once, SQLite refuses one of them at once, without the patience it has
+    elsewhere.
+    """
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 _CACHES: weakref.WeakSet[VectorCache] = weakref.WeakSet()

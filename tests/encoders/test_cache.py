@@ -327,6 +327,16 @@ def writer(path, name, count):
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+def test_a_new_file_that_another_process_is_opening_is_waited_for(tmp_path):
+    path = tmp_path / "vectors.sqlite"
+    other = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")  # what makes the switch to the write-ahead log fail at once
+    threading.Timer(0.3, lambda: other.execute("COMMIT")).start()
+    cache = VectorCache(path)
+    cache.put([b"key"], vectors_of(1))
+    assert cache.get([b"key"]).keys() == {b"key"}
+
+
 def test_two_processes_write_one_cache(tmp_path):
     processes = [writer(tmp_path / "vectors.sqlite", name, 200) for name in ("one", "two")]
     for process in processes:
