@@ -15,6 +15,7 @@ from sentence_transformers.sentence_transformer.modules import Pooling
 from tokenizers import normalizers
 
 from embedkit import Encoder, VectorCache
+from embedkit.encoders.cache import _write_ahead
 from embedkit.errors import CorruptFileError, StorageError
 
 TEXTS = ["a cat sat on the mat", "the dog barks", "the bird sings", "one two three"]
@@ -327,14 +328,26 @@ def writer(path, name, count):
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def test_a_new_file_that_another_process_is_opening_is_waited_for(tmp_path):
-    path = tmp_path / "vectors.sqlite"
-    other = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-    other.execute("BEGIN EXCLUSIVE")  # what makes the switch to the write-ahead log fail at once
-    threading.Timer(0.3, lambda: other.execute("COMMIT")).start()
-    cache = VectorCache(path)
-    cache.put([b"key"], vectors_of(1))
-    assert cache.get([b"key"]).keys() == {b"key"}
+class Refusing:
+    """A connection that SQLite refuses a few times."""
+
+    def __init__(self, times, code):
+        self.left, self.code = times, code
+
+    def execute(self, _):
+        if self.left:
+            self.left -= 1
+            error = sqlite3.OperationalError("database is locked")
+            error.sqlite_errorcode = self.code
+            raise error
+
+
+def test_the_switch_to_the_log_is_tried_again_while_another_process_makes_it():
+    connection = Refusing(3, sqlite3.SQLITE_BUSY)
+    _write_ahead(connection)
+    assert connection.left == 0
+    with pytest.raises(sqlite3.OperationalError):
+        _write_ahead(Refusing(1, sqlite3.SQLITE_READONLY))
 
 
 def test_two_processes_write_one_cache(tmp_path):
