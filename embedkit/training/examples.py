@@ -16,6 +16,8 @@ Examples: TypeAlias = Dataset | Mapping[str, Sequence[Any]] | Sequence[tuple[Any
 LABELS = ("label", "labels", "score", "scores")
 """Names that mark a column as what a loss compares with, as in sentence-transformers."""
 
+_RESERVED = ("return_loss", "dataset_name")
+
 
 def as_dataset(examples: Examples) -> Dataset:
     """Examples as a data set whose columns are in the order of the loss's arguments.
@@ -32,12 +34,16 @@ def as_dataset(examples: Examples) -> Dataset:
     """
     if not isinstance(examples, Dataset):
         columns = examples if isinstance(examples, Mapping) else _columns(examples)
-        lengths = {name: len(values) for name, values in columns.items()}
+        if alone := [name for name, values in columns.items() if not _is_batch(values)]:
+            message = f"each column of examples must be a list; received one value for {', '.join(map(str, alone))}"
+            raise InputError(message)
+        lists = {name: list(values) for name, values in columns.items()}
+        lengths = {name: len(values) for name, values in lists.items()}
         if len(set(lengths.values())) > 1:
             message = f"all columns of examples must have one length; received {lengths}"
             raise InputError(message)
-        _check({name: list(values) for name, values in columns.items()})
-        return Dataset.from_dict({name: list(values) for name, values in columns.items()})
+        _check(lists)
+        return Dataset.from_dict(lists)
     _check({name: examples[name][:] for name in examples.column_names})
     return examples
 
@@ -72,6 +78,9 @@ def _check(columns: Mapping[str, list[Any]]) -> None:
             message += " without rows"
         raise InputError(message)
     for name, values in columns.items():
+        if name in _RESERVED:
+            message = f"the name {name} is reserved by the trainer; give that column of examples another"
+            raise InputError(message)
         _check_column(name, values)
 
 

@@ -24,6 +24,7 @@ from embedkit.encoders.encoder import Encoder
 from embedkit.encoders.fingerprint import fingerprint
 from embedkit.errors import CorruptFileError, InputError
 from embedkit.io import write_atomic, write_json
+from embedkit.losses.arguments import not_negative, positive, whole
 from embedkit.training.adapter import TensorLoss
 from embedkit.training.examples import Examples, as_dataset
 from embedkit.training.lora import LoRA, add_lora, merge_lora
@@ -106,6 +107,7 @@ def fit(  # noqa: PLR0913 (what a training run is made of)
     Raises:
         InputError: An argument is out of range, or `folder` holds the run of another encoder, of other examples
             or with other options.
+        CorruptFileError: What `folder` holds of an earlier run cannot be read.
         MissingExtraError: `lora` without peft.
 
     Example:
@@ -117,7 +119,19 @@ def fit(  # noqa: PLR0913 (what a training run is made of)
         1
     """
     dataset = as_dataset(examples)
-    _check(epochs, batch_size, learning_rate, warmup, max_steps, patience, evaluations, score)
+    positive("epochs", epochs)
+    whole("batch_size", batch_size)
+    positive("learning_rate", learning_rate)
+    not_negative("weight_decay", weight_decay)
+    for name, count in (("max_steps", max_steps), ("patience", patience), ("evaluations", evaluations)):
+        if count is not None:
+            whole(name, count)
+    if not_negative("warmup", warmup) > 1:
+        message = f"warmup must be a share of the steps, 0 … 1; received {warmup}"
+        raise InputError(message)
+    if patience and not score:
+        message = f"patience needs score, which tells what is better; received patience={patience} without one"
+        raise InputError(message)
     steps = max_steps or max(1, math.ceil(len(dataset) / batch_size * epochs))
     every = math.ceil(steps / (evaluations or math.ceil(epochs)))
     keep = folder is not None or score is not None
@@ -154,21 +168,20 @@ def fit(  # noqa: PLR0913 (what a training run is made of)
             **options,
         )
         last = _claim(place, about)
+        adapted = TensorLoss(encoder, loss, by_layer=getattr(loss, "by_layer", False))
         if lora:
             torch.manual_seed(seed)
             add_lora(encoder, lora)
-        trainer = _Trainer(
-            model=encoder,
-            args=arguments,
-            train_dataset=dataset,
-            loss=loss
-            if hasattr(loss, "model")
-            else TensorLoss(encoder, loss, by_layer=getattr(loss, "by_layer", False)),
-            evaluator=_Evaluator(score) if score else None,
-            callbacks=[EarlyStoppingCallback(patience)] if patience else [],
-        )
-        trainer.remove_callback(PrinterCallback)
         try:
+            trainer = _Trainer(
+                model=encoder,
+                args=arguments,
+                train_dataset=dataset,
+                loss=loss if hasattr(loss, "model") else adapted,
+                evaluator=_Evaluator(score) if score else None,
+                callbacks=[EarlyStoppingCallback(patience)] if patience else [],
+            )
+            trainer.remove_callback(PrinterCallback)
             trainer.train(resume_from_checkpoint=str(last) if last else None)
         finally:
             if lora:
@@ -230,45 +243,15 @@ class _Evaluator(BaseEvaluator):
         return {"score": value}
 
 
-def _check(
-    epochs: float,
-    batch_size: int,
-    learning_rate: float,
-    warmup: float,
-    max_steps: int | None,
-    patience: int | None,
-    evaluations: int | None,
-    score: Score | None,
-) -> None:
-    wrong = {
-        "epochs must be greater than 0": not epochs > 0,
-        "batch_size must be at least 1": batch_size < 1,
-        "learning_rate must be greater than 0": not 0 < learning_rate < math.inf,
-        "warmup must be between 0 and 1": not 0 <= warmup <= 1,
-        "max_steps must be at least 1 or None": max_steps is not None and max_steps < 1,
-        "patience must be at least 1 or None": patience is not None and patience < 1,
-        "evaluations must be at least 1 or None": evaluations is not None and evaluations < 1,
-        "patience needs score, which tells what is better": patience is not None and score is None,
-    }
-    received: dict[str, float | None] = {
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "learning_rate": learning_rate,
-        "warmup": warmup,
-    }
-    received |= {"max_steps": max_steps, "patience": patience, "evaluations": evaluations}
-    for rule, is_broken in wrong.items():
-        if is_broken:
-            name = rule.split()[0]
-            message = f"{rule}; received {received[name]!r}"
-            raise InputError(message)
-
-
 def _claim(place: Path, about: Mapping[str, str]) -> Path | None:
     """Mark a folder as that of this run; the checkpoint to go on from, if the run was begun before."""
     path = place / _RUN
     if path.is_file():
-        before = json.loads(path.read_text("utf-8"))
+        try:
+            before = dict(json.loads(path.read_text("utf-8")))
+        except (ValueError, TypeError) as error:
+            message = f"{path} must say whose run the folder holds; it cannot be read ({error}): give another folder"
+            raise CorruptFileError(message) from error
         if different := [name for name in about if before.get(name) != about[name]]:
             message = (
                 f"{place} holds the run of another encoder, of other examples or with other options (they differ in "

@@ -11,7 +11,7 @@ from datasets import concatenate_datasets
 from embedkit.encoders.encoder import Encoder
 from embedkit.errors import InputError
 from embedkit.losses.info_nce import InfoNCELoss
-from embedkit.training.examples import Examples, as_dataset
+from embedkit.training.examples import LABELS, Examples, as_dataset
 from embedkit.training.fit import Training, fit
 
 
@@ -67,10 +67,11 @@ def nv_embed_two_stage(
         One instruction for all rows; the paper has one a data set. The temperature is not in the paper.
     """
     first, second = as_dataset(retrieval), as_dataset(other)
-    if first.num_columns != second.num_columns or first.num_columns < 3:
+    has_labels = set(LABELS) & {*first.column_names, *second.column_names}
+    if has_labels or first.num_columns != second.num_columns or first.num_columns < 3:
         message = (
             "both stages need rows of one form, (anchor, positive, negative, …); received "
-            f"{first.num_columns} and {second.num_columns} columns: mine negatives, or draw as many for each"
+            f"columns {first.column_names} and {second.column_names}: mine negatives, or draw as many for each"
         )
         raise InputError(message)
     names = ["anchor", "positive", *(f"negative_{place}" for place in range(1, first.num_columns - 1))]
@@ -80,6 +81,7 @@ def nv_embed_two_stage(
     )
     order = list(range(len(first) + len(second)))
     random.Random(seed).shuffle(order)  # noqa: S311 (no secret)
+    # Made anew, so that equal blends are known as equal when a run goes on.
     blend = as_dataset(concatenate_datasets([first, second]).select(order).to_dict())
     prompts: Mapping[str, Any] = {"prompts": {"anchor": instruction}} if instruction else {}
     done = []

@@ -206,6 +206,20 @@ def test_adapters_start_as_nothing_train_alone_and_are_merged(make_encoder):
         add_lora(trained, LoRA(targets=("no_such_map",)))
 
 
+def test_an_encoder_is_as_it_was_when_no_step_was_made(make_encoder, tmp_path):
+    encoder = make_encoder()
+    names, version = set(encoder.state_dict()), encoder.fingerprint
+    with pytest.raises(CutShortError):
+        fit(encoder, GRADED, Cut(SquaredError(), 1), lora=LoRA(rank=2), **settings())
+    assert (set(encoder.state_dict()), encoder.fingerprint) == (names, version)
+
+
+def test_a_folder_whose_record_is_damaged_says_so(make_encoder, tmp_path):
+    (tmp_path / "fit.json").write_text("{")
+    with pytest.raises(CorruptFileError, match="give another folder"):
+        fit(make_encoder(), GRADED, SquaredError(), folder=tmp_path, **settings())
+
+
 @pytest.mark.parametrize("changes", [{"rank": 0}, {"alpha": 0.0}, {"dropout": 1.0}])
 def test_adapters_out_of_range_are_refused(changes):
     with pytest.raises(InputError, match="rank >= 1"):
@@ -215,10 +229,12 @@ def test_adapters_out_of_range_are_refused(changes):
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"epochs": 0}, "epochs must be greater than 0; received 0"),
+        ({"epochs": 0}, "epochs must be a finite number above 0; received 0"),
         ({"batch_size": 0}, "batch_size"),
         ({"learning_rate": float("nan")}, "learning_rate"),
-        ({"warmup": 2}, "warmup must be between 0 and 1; received 2"),
+        ({"batch_size": "many"}, "batch_size must be an integer, 1 or more; received 'many'"),
+        ({"weight_decay": -1}, "weight_decay"),
+        ({"warmup": 2}, "warmup must be a share of the steps, 0 … 1; received 2"),
         ({"max_steps": 0}, "max_steps"),
         ({"patience": 1}, "patience needs score"),
         ({"evaluations": 0, "score": lambda _: 0.0}, "evaluations"),
@@ -240,6 +256,8 @@ def test_arguments_out_of_range_are_refused_before_anything_happens(make_encoder
         ("text", "rows of one length"),
         ([("a", "b"), ("a",)], "lengths \\[1, 2\\]"),
         ({"a": ["x"], "b": ["x", "y"]}, "one length"),
+        ({"return_loss": ["x"]}, "return_loss is reserved"),
+        ({"a": "xyz"}, "each column of examples must be a list; received one value for a"),
         ({"score": [1.0]}, "column of texts"),
         ([("a", "b", float("nan"))], "score\\[0\\] must be a finite number"),
         ({"a": ["x"], "b": [None]}, "b\\[0\\] must be text"),

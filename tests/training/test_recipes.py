@@ -109,7 +109,7 @@ def test_the_second_stage_has_no_negatives_from_the_batch(make_encoder, monkeypa
 
 def test_stages_of_unlike_rows_are_refused(make_encoder):
     encoder = make_encoder()
-    with pytest.raises(InputError, match="received 4 and 3 columns"):
+    with pytest.raises(InputError, match="received columns"):
         nv_embed_two_stage(encoder, rows(encoder), [row[:3] for row in rows(encoder)])
     with pytest.raises(InputError, match="mine negatives"):
         nv_embed_two_stage(encoder, [row[:2] for row in rows(encoder)], [row[:2] for row in rows(encoder)])
