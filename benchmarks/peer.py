@@ -1,10 +1,13 @@
-"""What the spine's benchmarks share: the peer's weights, and ratios of times taken turn by turn."""
+"""What benchmarks share: the peer's weights, what shared words reach, and ratios of times taken turn by turn."""
 
 import importlib.util
 import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from benchmarks.results import Row
 
@@ -16,6 +19,14 @@ def default_folder() -> Path:
         message = "the benchmark needs the extra minilm"
         raise ModuleNotFoundError(message)
     return Path(spec.submodule_search_locations[0]) / "model"
+
+
+def tfidf_cosines(first: list[str], second: list[str]) -> Any:
+    """Cosine of each pair of texts by the words they share, (n,)."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    vectors = TfidfVectorizer().fit_transform(first + second)
+    return np.asarray(vectors[: len(first)].multiply(vectors[len(first) :]).sum(axis=1)).ravel()
 
 
 def seconds(call: Callable[[], object]) -> float:

@@ -23,10 +23,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
-from sklearn.feature_extraction.text import TfidfVectorizer
 
 import embedkit as ek
 from benchmarks.data import clinc150_pairs, stsb
+from benchmarks.peer import tfidf_cosines
 from benchmarks.results import Row
 from embedkit.encoders.depth import truncate_layers
 from embedkit.evaluation.statistics import holm
@@ -125,7 +125,7 @@ def _rows_of_sizes(
     test: tuple[list[str], list[str]],
     target: Floats,
 ) -> Iterator[Row]:
-    tfidf = _points(spearmanr(_tfidf_cosines(*test), target).statistic)
+    tfidf = _points(spearmanr(tfidf_cosines(*test), target).statistic)
     for place, pair in enumerate(PAIRS):
         if pair not in alone:
             continue
@@ -211,11 +211,6 @@ def _mean(values: list[float]) -> float:
 
 def _points(value: float) -> float:
     return round(100 * float(value), 2)
-
-
-def _tfidf_cosines(first: list[str], second: list[str]) -> Any:
-    vectors = TfidfVectorizer().fit_transform(first + second)
-    return np.asarray(vectors[: len(first)].multiply(vectors[len(first) :]).sum(axis=1)).ravel()
 
 
 def _keep(cells: dict[str, Floats], alone: dict[tuple[int, int], Floats], untrained: Floats, target: Floats) -> None:

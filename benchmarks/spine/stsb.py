@@ -6,11 +6,10 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 from sentence_transformers import SentenceTransformer
-from sklearn.feature_extraction.text import TfidfVectorizer
 
 import embedkit as ek
 from benchmarks.data import stsb
-from benchmarks.peer import default_folder
+from benchmarks.peer import default_folder, tfidf_cosines
 from benchmarks.results import Row
 
 PUBLISHED = 82.03
@@ -35,7 +34,7 @@ def run(smoke: bool) -> Iterator[Row]:
         low=low,
         high=high,
         baseline=_spearman(_cosines(*theirs), gold),
-        floor=_spearman(_tfidf_cosines(first, second), gold),
+        floor=_spearman(tfidf_cosines(first, second), gold),
         paper=PUBLISHED,
     )
     yield Row(
@@ -50,11 +49,6 @@ def run(smoke: bool) -> Iterator[Row]:
 def _cosines(first: Any, second: Any) -> Any:
     norms = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
     return (first * second).sum(axis=1) / norms
-
-
-def _tfidf_cosines(first: list[str], second: list[str]) -> Any:
-    vectors = TfidfVectorizer().fit_transform(first + second)
-    return np.asarray(vectors[: len(first)].multiply(vectors[len(first) :]).sum(axis=1)).ravel()
 
 
 def _spearman(similarities: Any, gold: Any) -> float:
