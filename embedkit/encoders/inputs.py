@@ -158,19 +158,10 @@ class InputModule(STInputModule):
         return self.prepare(list(inputs), prompt, kwargs.get("task")).batch(range(len(inputs)))
 
 
-class TextReader:
-    """Reads strings for a text transformer: tokenise once, pad late.
+class ReadsText:
+    """One input is a string: what all readers of text have in common."""
 
-    Args:
-        transformer: Reads the text.
-        leaves_out_prompt: Whether the pooling leaves out the tokens of a prompt.
-        alike: Whether all inputs of a batch must then have as many of them.
-    """
-
-    expects = "text (str)"
-
-    def __init__(self, transformer: Transformer, *, leaves_out_prompt: bool = False, alike: bool = False) -> None:
-        self._transformer, self._leaves_out_prompt, self._alike = transformer, leaves_out_prompt, alike
+    expects: ClassVar[str] = "text (str)"
 
     def is_single(self, inputs: Any) -> bool:
         """A string is one input."""
@@ -184,6 +175,19 @@ class TextReader:
         """The text itself."""
         return str(value).encode()
 
+
+class TextReader(ReadsText):
+    """Reads strings for a text transformer: tokenise once, pad late.
+
+    Args:
+        transformer: Reads the text.
+        leaves_out_prompt: Whether the pooling leaves out the tokens of a prompt.
+        alike: Whether all inputs of a batch must then have as many of them.
+    """
+
+    def __init__(self, transformer: Transformer, *, leaves_out_prompt: bool = False, alike: bool = False) -> None:
+        self._transformer, self._leaves_out_prompt, self._alike = transformer, leaves_out_prompt, alike
+
     def prepare(self, inputs: list[Any], prompt: str | None, task: str | None) -> PreparedInputs:
         """Tokenise."""
         del task  # one tower reads queries and documents alike
@@ -195,7 +199,7 @@ class TextReader:
         return prepared
 
 
-class StaticReader(TextReader):
+class StaticReader(ReadsText):
     """Reads strings for a table of word vectors: tokenise once, never pad."""
 
     def __init__(self, table: StaticEmbedding) -> None:
@@ -216,7 +220,7 @@ class PreprocessReader:
         self._encoder = encoder
         self._is_text = list(encoder.modalities) == ["text"]
         modalities = " or ".join(str(modality) for modality in encoder.modalities)
-        self.expects = TextReader.expects if self._is_text else modalities
+        self.expects = ReadsText.expects if self._is_text else modalities
 
     def is_single(self, inputs: Any) -> bool:
         """A string is one input where only text is read; elsewhere sentence-transformers' rule holds."""

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, TypeAlias, get_args
+from typing import Any, Literal, Self, TypeAlias, get_args
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from embedkit.encoders.bags import BagInputs
 from embedkit.encoders.encoder import Encoder
-from embedkit.encoders.inputs import Features, InputModule, PreparedInputs, TextReader, checked_texts, text_problem
+from embedkit.encoders.inputs import Features, InputModule, PreparedInputs, ReadsText, checked_texts
 from embedkit.errors import InputError
 
 Analyzer: TypeAlias = Literal["word", "char", "char_wb"]
@@ -21,7 +21,7 @@ _WORD = r"(?u)\b\w+\b"  # one letter is a word too
 _WEIGHTS = "model.safetensors"
 
 
-class TfidfInput(InputModule):
+class TfidfInput(ReadsText, InputModule):
     """First module of a TF-IDF + LSA encoder: counts the terms of a text, weighs and projects them.
 
     For a text with counts c_t of the known terms t,
@@ -49,7 +49,6 @@ class TfidfInput(InputModule):
         [[1.0, 0.0], [0.0, 0.0]]
     """
 
-    expects: ClassVar[str] = TextReader.expects
     config_keys: list[str] = ["analyzer", "ngram_range", "sublinear_tf"]  # noqa: RUF012 (declared so by the base class)
     terms_json: Tensor
     idf: Tensor
@@ -79,18 +78,6 @@ class TfidfInput(InputModule):
                 f"projection {tuple(self.projection.shape)}"
             )
             raise InputError(message)
-
-    def is_single(self, inputs: Any) -> bool:
-        """A string is one input."""
-        return isinstance(inputs, str)
-
-    def problem(self, value: Any) -> str | None:
-        """Whatever is not a string, or cannot be written as UTF-8."""
-        return text_problem(value)
-
-    def key(self, value: Any) -> bytes | None:
-        """The text itself."""
-        return str(value).encode()
 
     def prepare(self, inputs: list[Any], prompt: str | None, task: str | None) -> PreparedInputs:
         """Count."""
