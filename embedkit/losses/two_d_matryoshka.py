@@ -59,9 +59,9 @@ class TwoDMatryoshkaLoss(nn.Module):
     Deviations:
         The teacher of the KL is detached; the authors' code lets gradients through, divides the terms of layer n
         by n, and multiplies the KL by ln(2 + n), none of which their paper states. sentence-transformers counts
-        the embeddings before the first layer, H_0, among the layers it draws from. No `num_layers` of `encode`
-        returns H_0, so it is left out here: each layer below L comes with chance 1/(L − 1) instead of 1/L. Give H_0
-        as one more first row to get their distribution. They scale prefixes to length 1 before the loss; a loss
+        the embeddings before the first layer, H_0, among the layers it draws from. The layer-wise losses are given
+        the layers from the first on, so each layer below L comes with chance 1/(L − 1) instead of 1/L. Give H_0 as
+        one more first row to get their distribution. They scale prefixes to length 1 before the loss; a loss
         on cosines does not notice.
     """
 
