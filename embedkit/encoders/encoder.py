@@ -30,6 +30,7 @@ from embedkit.encoders.inputs import (
     text_problem,
     true_prompt_length,
 )
+from embedkit.encoders.lora import has_lora
 from embedkit.encoders.model_folder import without_bars
 from embedkit.errors import EmbedkitError, InputError, ModelError
 from embedkit.io import replacing_folder, seal_folder
@@ -469,6 +470,9 @@ class Encoder(SentenceTransformer):
     def _writing(self, path: str | os.PathLike[str], safe_serialization: bool) -> Iterator[str]:
         if not safe_serialization:
             message = "safe_serialization must be True: embedkit writes safetensors only"
+            raise InputError(message)
+        if has_lora(self):
+            message = "low-rank adapters must be part of the weights they adapt to be saved: merge_lora(encoder) first"
             raise InputError(message)
         with replacing_folder(Path(path)) as folder, without_bars():
             yield str(folder)

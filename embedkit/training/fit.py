@@ -22,12 +22,12 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from embedkit.encoders.encoder import Encoder
 from embedkit.encoders.fingerprint import fingerprint
+from embedkit.encoders.lora import LoRA, add_lora, merge_lora
 from embedkit.errors import CorruptFileError, InputError
 from embedkit.io import write_atomic, write_json
 from embedkit.losses.arguments import not_negative, positive, whole
 from embedkit.training.adapter import TensorLoss
 from embedkit.training.examples import Examples, as_dataset
-from embedkit.training.lora import LoRA, add_lora, merge_lora
 
 Score = Callable[[Encoder], float]
 """How good an encoder is on development data; higher is better."""
@@ -167,12 +167,12 @@ def fit(  # noqa: PLR0913 (what a training run is made of)
             dataloader_pin_memory=encoder.device.type != "cpu",
             **options,
         )
-        last = _claim(place, about)
         adapted = TensorLoss(encoder, loss, by_layer=getattr(loss, "by_layer", False))
         if lora:
             torch.manual_seed(seed)
             add_lora(encoder, lora)
         try:
+            last = _claim(place, about)
             trainer = _Trainer(
                 model=encoder,
                 args=arguments,

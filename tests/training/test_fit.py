@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import nn
 
+from embedkit.encoders.lora import LoRA, add_lora, merge_lora
 from embedkit.errors import CorruptFileError, InputError
 from embedkit.training.adapter import TensorLoss
 from embedkit.training.examples import as_dataset
 from embedkit.training.fit import fit
-from embedkit.training.lora import LoRA, add_lora, merge_lora
 
 TEXTS = ["a cat sat on the mat", "the dog barks", "red green blue", "one bird sings", "def return if not true"]
 GRADED = [(TEXTS[i], TEXTS[j], float(i == j) + 0.1 * i) for i in range(5) for j in range(5)]
@@ -192,6 +192,8 @@ def test_adapters_start_as_nothing_train_alone_and_are_merged(make_encoder):
     before = encoder.encode(TEXTS)
     add_lora(encoder, LoRA(rank=2, targets=("query",)))
     np.testing.assert_allclose(encoder.encode(TEXTS), before, atol=1e-6)
+    with pytest.raises(InputError, match="has adapters already"):
+        fit(encoder, GRADED, SquaredError(), lora=LoRA(rank=2), **settings())
     assert {name.split(".")[-3] for name, p in encoder.named_parameters() if p.requires_grad} == {"lora_A", "lora_B"}
     merge_lora(encoder)
     assert encoder.encode(TEXTS) == pytest.approx(before, abs=1e-6)

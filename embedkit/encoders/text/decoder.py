@@ -2,7 +2,6 @@
 
 import tempfile
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,10 +11,10 @@ from transformers import PreTrainedModel
 from embedkit.encoders.encoder import Encoder
 from embedkit.encoders.layerwise import LayerwiseTransformer, check_fits
 from embedkit.encoders.loading import load
+from embedkit.encoders.lora import LoRA, add_lora
 from embedkit.errors import InputError
 from embedkit.modules.pooling.latent_attention import LatentAttentionPooling
 from embedkit.modules.pooling.masked import LayerPooling, MaskedPooling
-from embedkit.optional import require
 
 BIDIRECTIONAL_FAMILIES = (
     "gemma",
@@ -34,7 +33,6 @@ BIDIRECTIONAL_FAMILIES = (
 """Kinds of backbone of which is tested that every token reads those behind it once `is_causal` is False."""
 
 _TASK = "Given a question, retrieve passages that answer the question"
-_LORA = {"r": 16, "lora_alpha": 32, "lora_dropout": 0.1, "target_modules": "all-linear"}
 
 
 def instruction(task: str) -> str:
@@ -63,7 +61,7 @@ def nv_embed(  # noqa: PLR0913 (what such an encoder is made of)
     task: str = _TASK,
     attention: Literal["bidirectional", "causal"] = "bidirectional",
     pooling: MaskedPooling | None = None,
-    lora: Mapping[str, Any] | None = None,
+    lora: LoRA | None = None,
     normalize: bool = True,
     max_seq_length: int | None = None,
     device: str | None = None,
@@ -84,9 +82,8 @@ def nv_embed(  # noqa: PLR0913 (what such an encoder is made of)
             backbone has one); of the kinds in `BIDIRECTIONAL_FAMILIES` only. "causal" leaves any backbone's own mask.
         pooling: Of the backbone's width. None is latent attention with 512 latents and 8 heads that together are as
             wide as the backbone, started as mean pooling, the prompt left out.
-        lora: Freeze the backbone and put low-rank adapters beside its linear maps: options of `peft.LoraConfig`, over
-            rank 16, alpha 32 and dropout 0.1; {} takes these. Merge them before saving
-            (`embedkit.training.lora.merge_lora`). None leaves all weights free.
+        lora: Freeze the backbone and put low-rank adapters beside its linear maps; `merge_lora` adds them to it, which
+            saving asks for. None leaves all weights free; `fit` can add adapters too, and merges those itself.
         normalize: Whether vectors have length 1.
         max_seq_length: Window in tokens; None is the tokenizer's, at most the backbone's.
         device: Such as "cpu" or "cuda"; None takes the best there is.
@@ -139,11 +136,12 @@ def nv_embed(  # noqa: PLR0913 (what such an encoder is made of)
     check_fits(pooling, transformer)
     if max_seq_length is not None:
         transformer.max_seq_length = max_seq_length
-    if lora is not None:
-        _add_adapters(transformer, lora)
     first = LayerwiseTransformer.of(transformer) if isinstance(pooling, LayerPooling) else transformer
     modules = [first, pooling, *([Normalize()] if normalize else [])]
-    return Encoder(modules, prompts=prompts, device=device)
+    encoder = Encoder(modules, prompts=prompts, device=device)
+    if lora is not None:
+        add_lora(encoder, lora)
+    return encoder
 
 
 def _transformer(backbone: Any, tokenizer: Any) -> Any:
@@ -199,8 +197,3 @@ def _set_attention(transformer: Transformer, attention: Any) -> None:
         )
         raise InputError(message)
     config.is_causal = False
-
-
-def _add_adapters(transformer: Transformer, options: Mapping[str, Any]) -> None:
-    peft = require("peft", extra="train")
-    peft.inject_adapter_in_model(peft.LoraConfig(**{**_LORA, **options}), transformer.model)

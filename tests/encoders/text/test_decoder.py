@@ -10,6 +10,7 @@ from sentence_transformers.sentence_transformer.modules import Pooling
 
 import embedkit as ek
 from embedkit import Encoder
+from embedkit.encoders.lora import LoRA, merge_lora
 from embedkit.encoders.text import BIDIRECTIONAL_FAMILIES, instruction, nv_embed
 from embedkit.errors import InputError, ModelError
 from embedkit.modules.pooling import LatentAttentionPooling, MultiLayerPooling
@@ -214,7 +215,7 @@ def test_instructions_for_other_tasks_are_prompts(make):
 
 def test_adapters_alone_train_in_the_backbone_and_start_at_nothing(make):
     pytest.importorskip("peft")
-    plain, encoder = make(), make(lora={"r": 2})
+    plain, encoder = make(), make(lora=LoRA(rank=2))
     np.testing.assert_array_equal(encoder.encode(TEXTS), plain.encode(TEXTS))
     trained = {name for name, parameter in encoder[0].named_parameters() if parameter.requires_grad}
     assert trained
@@ -230,14 +231,15 @@ def test_adapters_alone_train_in_the_backbone_and_start_at_nothing(make):
 
 def test_merged_adapters_are_saved(make, tmp_path):
     pytest.importorskip("peft")
-    from embedkit.training.lora import merge_lora
-
-    encoder = make(lora={"r": 2, "lora_dropout": 0.0})
+    encoder = make(lora=LoRA(rank=2, dropout=0))
     with torch.no_grad():
         for name, parameter in encoder[0].named_parameters():
             if "lora_B" in name:
                 parameter.normal_(std=0.1)
     vectors = encoder.encode(TEXTS)
+    with pytest.raises(InputError, match="merge_lora"):
+        encoder.save(tmp_path / "model")
+    assert not (tmp_path / "model").exists()
     merge_lora(encoder)
     encoder.save(tmp_path / "model")
     np.testing.assert_allclose(ek.load(tmp_path / "model", device="cpu").encode(TEXTS), vectors, rtol=0, atol=1e-5)
@@ -246,4 +248,4 @@ def test_merged_adapters_are_saved(make, tmp_path):
 def test_adapters_without_peft_name_the_extra(make, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "peft", None)
     with pytest.raises(ImportError, match=r"embedkit\[train\]"):
-        make(lora={})
+        make(lora=LoRA())

@@ -40,11 +40,14 @@ def add_lora(encoder: Any, lora: LoRA) -> None:
     """Freeze the encoder's backbone and put adapters into it; what stands behind it, such as a pooling, stays free.
 
     Raises:
-        InputError: The encoder has no transformer backbone, or none of its maps has such a name.
+        InputError: The encoder has no transformer backbone or has adapters, or none of its maps has such a name.
         MissingExtraError: peft is not installed.
     """
     peft = require("peft", extra="train")
     backbone = _backbone(encoder)
+    if has_lora(encoder):
+        message = "the encoder has adapters already: train those, without lora=, or merge_lora them first"
+        raise InputError(message)
     targets = lora.targets if isinstance(lora.targets, str) else list(lora.targets)
     names = {name.rsplit(".", 1)[-1] for name, part in backbone.named_modules() if isinstance(part, nn.Linear)}
     if not isinstance(targets, str) and not names & set(targets):
@@ -70,6 +73,14 @@ def merge_lora(encoder: Any) -> None:
         setattr(backbone.get_submodule(parent), child, part.get_base_layer())
     for parameter in backbone.parameters():
         parameter.requires_grad_(True)
+
+
+def has_lora(encoder: nn.Module) -> bool:
+    """Whether adapters that `add_lora` put in are still there."""
+    return any(hasattr(part, "lora_A") for part in encoder.modules()) and not any(
+        getattr(part, "_hf_peft_config_loaded", False)
+        for part in encoder.modules()  # transformers' own, which it saves
+    )
 
 
 def _backbone(encoder: Any) -> nn.Module:
