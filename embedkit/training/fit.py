@@ -1,6 +1,7 @@
 """`fit`: train an encoder with a loss on tensors, with checkpoints that a killed run goes on from."""
 
 import contextlib
+import inspect
 import json
 import math
 import random
@@ -118,7 +119,11 @@ def fit(  # noqa: PLR0913 (what a training run is made of)
         >>> done.steps
         1
     """
+    if not isinstance(encoder, Encoder):
+        message = f"encoder must be an embedkit.Encoder; received {type(encoder).__name__}: open it with embedkit.load"
+        raise InputError(message)
     dataset = as_dataset(examples)
+    _check_loss(loss, dataset.column_names)
     positive("epochs", epochs)
     whole("batch_size", batch_size)
     positive("learning_rate", learning_rate)
@@ -188,6 +193,26 @@ def fit(  # noqa: PLR0913 (what a training run is made of)
                 merge_lora(encoder)
             encoder.eval()
     return _done(trainer.state)
+
+
+def _check_loss(loss: Any, columns: list[str]) -> None:
+    """Check that a loss on tensors takes as many arguments as there are columns."""
+    if not isinstance(loss, nn.Module):
+        message = f"loss must be an instance of a loss, such as CoSENTLoss(); received {loss!r:.100}"
+        raise InputError(message)
+    if hasattr(loss, "model"):
+        return
+    while isinstance(inner := getattr(loss, "loss", None), nn.Module):  # a wrapper takes what the wrapped loss takes
+        loss = inner
+    signature = inspect.signature(loss.forward)
+    try:
+        signature.bind(*columns)
+    except TypeError:
+        message = (
+            f"examples must have a column for each argument of {type(loss).__name__}({', '.join(signature.parameters)}); "
+            f"received {', '.join(columns)}: add what is missing, or take another loss"
+        )
+        raise InputError(message) from None
 
 
 def _arguments(**options: Any) -> SentenceTransformerTrainingArguments:

@@ -10,6 +10,7 @@ from torch import nn
 
 from embedkit.encoders.lora import LoRA, add_lora, merge_lora
 from embedkit.errors import CorruptFileError, InputError
+from embedkit.losses import CoSENTLoss, StarbucksLoss
 from embedkit.training.adapter import TensorLoss
 from embedkit.training.examples import as_dataset
 from embedkit.training.fit import fit
@@ -92,11 +93,11 @@ def test_weights_of_a_loss_are_trained(make_encoder):
 
 
 def test_a_loss_of_sentence_transformers_is_taken_as_it_is(make_encoder):
-    from sentence_transformers.sentence_transformer.losses import CoSENTLoss
+    from sentence_transformers.sentence_transformer import losses
 
     encoder = make_encoder()
     version = encoder.fingerprint
-    fit(encoder, GRADED, CoSENTLoss(encoder), **settings())
+    fit(encoder, GRADED, losses.CoSENTLoss(encoder), **settings())
     assert encoder.fingerprint != version
 
 
@@ -206,6 +207,19 @@ def test_adapters_start_as_nothing_train_alone_and_are_merged(make_encoder):
     assert np.abs(trained.encode(TEXTS) - before).max() > 1e-3
     with pytest.raises(InputError, match="query"):
         add_lora(trained, LoRA(targets=("no_such_map",)))
+
+
+@pytest.mark.parametrize("loss", [CoSENTLoss(), StarbucksLoss(CoSENTLoss(), [(1, 8)])])
+def test_a_loss_that_takes_other_columns_is_told_so(make_encoder, loss):
+    with pytest.raises(InputError, match=r"CoSENTLoss\(first, second, scores\); received text_0, text_1"):
+        fit(make_encoder(), [("a", "b")], loss, **settings())
+
+
+def test_a_name_in_the_place_of_an_encoder_and_a_class_in_that_of_a_loss_are_refused(make_encoder):
+    with pytest.raises(InputError, match=r"open it with embedkit\.load"):
+        fit("all-MiniLM-L6-v2", GRADED, SquaredError())
+    with pytest.raises(InputError, match="instance of a loss"):
+        fit(make_encoder(), GRADED, SquaredError)
 
 
 def test_an_encoder_is_as_it_was_when_no_step_was_made(make_encoder, tmp_path):
