@@ -208,8 +208,9 @@ def _check_loss(loss: Any, columns: list[str]) -> None:
     try:
         signature.bind(*columns)
     except TypeError:
+        wanted = f"{type(loss).__name__}({', '.join(signature.parameters)})"
         message = (
-            f"examples must have a column for each argument of {type(loss).__name__}({', '.join(signature.parameters)}); "
+            f"examples must have a column for each argument of {wanted}; "
             f"received {', '.join(columns)}: add what is missing, or take another loss"
         )
         raise InputError(message) from None
