@@ -1,12 +1,9 @@
 """Does training fixed sizes together (Starbucks) beat its peers at those sizes, and the model trained for each alone?
 
-The default model is trained on STS-B train and NLI-like pairs, once for each arm and seed, with CoSENT and equal steps:
+The default model is trained on STS-B train and NLI-like pairs, once for each arm and seed, with CoSENT, for 100 steps:
 the last layer only; Matryoshka on the last layer; 2D Matryoshka in the paper's form and in sentence-transformers';
 Espresso; Starbucks without and with the divergence of scores; and, for each size, a model of that depth trained at that
 width. The learning rate and all else were fixed beforehand; the test split is read once, at the end.
-
-The stored run was cut short: it has five of the arms, 2D Matryoshka in the paper's form with two seeds, and none of the
-models trained alone, so its baseline is the last layer only.
 
 Beside the rows, `starbucks.csv` keeps every cell of the grid of every arm and seed, and `starbucks.png` draws them.
 """
@@ -23,6 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
+from tqdm import tqdm
 
 import embedkit as ek
 from benchmarks.data import clinc150_pairs, stsb
@@ -38,7 +36,7 @@ PAIRS = ((1, 24), (2, 48), (3, 96), (4, 192), (5, 288), (6, 384))
 LAYERS, DIMS = zip(*PAIRS, strict=True)
 SEEDS = (0, 1, 2)
 NLI_LIKE = 750
-SETTINGS: dict[str, Any] = {"epochs": 1, "batch_size": 32, "learning_rate": 5e-5, "show_progress_bar": False}
+SETTINGS: dict[str, Any] = {"max_steps": 100, "batch_size": 32, "learning_rate": 5e-5, "show_progress_bar": False}
 RESAMPLES = 2000
 OURS = "SRL + score KL"
 ALONE = "trained alone"
@@ -90,14 +88,14 @@ def _in_parallel(jobs: Sequence[Job]) -> list[Floats]:
     if len(jobs) < 3:
         return [trained(job) for job in jobs]
     with ProcessPoolExecutor(os.cpu_count(), get_context("spawn"), torch.set_num_threads, (1,)) as pool:
-        return list(pool.map(trained, jobs))
+        return list(tqdm(pool.map(trained, jobs), total=len(jobs), disable=None))
 
 
 def trained(job: Job) -> Floats:
     """Cosines of the test pairs by a model of one arm and seed: in every cell, or in its own if it is trained alone."""
     arm, pair, seed, smoke = job
     train = [*zip(*stsb("train"), strict=True), *clinc150_pairs(NLI_LIKE)]
-    options = {"max_steps": 1, **SETTINGS} if smoke else SETTINGS
+    options = {**SETTINGS, "max_steps": 1} if smoke else SETTINGS
     encoder = truncate_layers(ek.load(device="cpu"), pair[0])
     loss = MatryoshkaLoss(CoSENTLoss(), [pair[1]]) if arm == ALONE else ARMS[arm](seed)
     fit(encoder, train[:64] if smoke else train, loss, seed=seed, **options)

@@ -6,7 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from embedkit.encoders.batching import token_budget_batches
 from embedkit.encoders.depth import at_depths, num_layers_of
+
+CPU_ROWS = 8
+"""On a CPU a batch goes through the model in parts of this many rows of 32 tokens, texts of like length together:
+there time follows the padded size, and a random batch is padded to twice its tokens and more."""
 
 
 class TensorLoss(nn.Module):
@@ -14,7 +19,7 @@ class TensorLoss(nn.Module):
 
     The vectors are those `encode` gives in full width: at the last layer, (n, dim); or, for a loss that compares
     layers, behind each layer 1 … L, (L, n, dim), where row l − 1 is what `encode(num_layers=l)` gives. Both run
-    each layer of the backbone once.
+    each layer of the backbone once on each text. On a CPU texts of like length go together, as in `encode`.
 
     Args:
         model: The encoder. The trainer puts its own wrapped copy here.
@@ -38,19 +43,78 @@ class TensorLoss(nn.Module):
 
     def forward(self, sentence_features: Iterable[dict[str, Any]], labels: Tensor | None = None) -> Tensor:
         """The loss of one batch, 0-d."""
-        embed = self._embed_by_layer if self.by_layer else self._embed
-        return self.compute_loss_from_embeddings([embed(features) for features in sentence_features], labels)
+        return self.compute_loss_from_embeddings(self._embed(list(sentence_features)), labels)
 
     def compute_loss_from_embeddings(self, embeddings: list[Tensor], labels: Tensor | None) -> Tensor:
         """The loss of vectors that are known already: what sentence-transformers' wrappers of losses call."""
         value: Tensor = self.loss(*embeddings, *([] if labels is None else [labels]))
         return value
 
-    def _embed(self, features: dict[str, Any]) -> Tensor:
-        vectors: Tensor = self.model({**features})["sentence_embedding"]
-        return vectors
+    def _embed(self, columns: list[dict[str, Any]]) -> list[Tensor]:
+        """Vectors of each column, (n, dim) or (L, n, dim)."""
+        joined = _joined(columns)
+        if joined is None:
+            return [self._vectors(features) for features in columns]
+        lengths = _lengths(joined["attention_mask"])
+        parts = [torch.from_numpy(part) for part in token_budget_batches(lengths.numpy(), CPU_ROWS)]
+        by_part = [self._vectors(_rows(joined, part, int(lengths[part[0]]))) for part in parts]
+        vectors = torch.cat(by_part, dim=-2)[..., torch.cat(parts).argsort(), :]
+        return list(torch.split(vectors, [len(features["attention_mask"]) for features in columns], dim=-2))
 
-    def _embed_by_layer(self, features: dict[str, Any]) -> Tensor:
-        views = at_depths(self.model, range(1, num_layers_of(self.model) + 1))
+    def _vectors(self, features: dict[str, Any]) -> Tensor:
         # Modules write their results into the features, so each depth gets its own dictionary.
+        if not self.by_layer:
+            vectors: Tensor = self.model({**features})["sentence_embedding"]
+            return vectors
+        views = at_depths(self.model, range(1, num_layers_of(self.model) + 1))
         return torch.stack([view({**features})["sentence_embedding"] for view in views])
+
+
+def _joined(columns: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """All columns below each other; None unless they are texts on a CPU, padded on the right and prepared alike."""
+    first, *others = columns
+    if any(features.keys() != first.keys() for features in others) or not all(map(_is_text_on_cpu, columns)):
+        return None
+    width = max(features["attention_mask"].shape[1] for features in columns)
+    joined: dict[str, Any] = {}
+    for name, value in first.items():
+        if isinstance(value, Tensor):
+            joined[name] = torch.cat([_widened(features[name], width) for features in columns])
+        elif all(features[name] == value for features in others):
+            joined[name] = value
+        else:
+            return None
+    return joined
+
+
+def _is_text_on_cpu(features: dict[str, Any]) -> bool:
+    """Whether the features are one mask, tensors with a number a token or a row, and words that hold for all rows."""
+    mask = features.get("attention_mask")
+    if not isinstance(mask, Tensor) or mask.ndim != 2 or mask.device.type != "cpu" or not mask[:, :1].all():
+        return False
+    tensors = [value for value in features.values() if isinstance(value, Tensor)]
+    others = [value for value in features.values() if not isinstance(value, Tensor)]
+    return all(tensor.shape in (mask.shape, mask.shape[:1]) for tensor in tensors) and all(
+        value is None or isinstance(value, str | int) for value in others
+    )
+
+
+def _widened(value: Tensor, width: int) -> Tensor:
+    """More padding behind each row; what it holds is not looked at, since its mask is 0."""
+    return value if value.ndim == 1 else nn.functional.pad(value, (0, width - value.shape[1]))
+
+
+def _lengths(mask: Tensor) -> Tensor:
+    """Tokens of each row up to the last that is no padding, (n,)."""
+    return (mask.bool() * torch.arange(1, mask.shape[1] + 1)).amax(dim=1)
+
+
+def _rows(features: dict[str, Any], rows: Tensor, width: int) -> dict[str, Any]:
+    """Some rows of a batch, cut after `width` tokens."""
+
+    def of(value: Any) -> Any:
+        if not isinstance(value, Tensor):
+            return value
+        return value[rows, :width] if value.ndim == 2 else value[rows]
+
+    return {name: of(value) for name, value in features.items()}

@@ -86,6 +86,56 @@ def test_a_loss_by_layer_gets_what_encode_gives_at_each_depth(make_encoder):
     assert all(p.grad is not None for name, p in encoder.named_parameters() if "pooler" not in name)
 
 
+@pytest.mark.parametrize("by_layer", [False, True])
+def test_texts_of_like_length_go_through_the_model_together_and_nothing_else_changes(
+    make_encoder, monkeypatch, by_layer
+):
+    encoder = make_encoder()
+    columns = [["a " * n for n in (1, 30, 2, 29)], ["b " * n for n in (3, 1, 31, 2)]]
+    features = [encoder.preprocess(column) for column in columns]
+
+    class Seen(torch.nn.Module):
+        def forward(self, first, second):
+            self.vectors = (first, second)
+            return (first * second.roll(1, dims=-2)).sum()
+
+    monkeypatch.setattr("embedkit.training.adapter.CPU_ROWS", 1000)
+    together = Seen()
+    TensorLoss(encoder, together, by_layer=by_layer)(features).backward()
+    gradients = [weight.grad.clone() for weight in encoder.parameters() if weight.grad is not None]
+
+    encoder.zero_grad()
+    monkeypatch.setattr("embedkit.training.adapter.CPU_ROWS", 1)
+    widths = []
+    watch = encoder[0].auto_model.embeddings.register_forward_hook(lambda *it: widths.append(it[2].shape[1]))
+    parted = Seen()
+    TensorLoss(encoder, parted, by_layer=by_layer)(features).backward()
+    watch.remove()
+
+    assert max(widths) > 2 * min(widths)
+    for part, whole in zip(parted.vectors, together.vectors, strict=True):
+        torch.testing.assert_close(part, whole, rtol=0, atol=1e-6)
+    for part, whole in zip((w.grad for w in encoder.parameters() if w.grad is not None), gradients, strict=True):
+        torch.testing.assert_close(part, whole, rtol=1e-4, atol=1e-6)
+
+
+def test_columns_that_cannot_be_joined_are_encoded_one_by_one(make_encoder):
+    encoder = make_encoder()
+    plain, prompted = encoder.preprocess(TEXTS), {**encoder.preprocess(TEXTS), "prompt_length": 2}
+    left = encoder.preprocess(TEXTS)
+    left = {name: value.flip(1) if isinstance(value, torch.Tensor) else value for name, value in left.items()}
+    for columns in ([plain, prompted], [plain, left], [plain, {**plain, "prompt_length": 3}]):
+        seen = []
+
+        def loss(*vectors, seen=seen):
+            seen.extend(vectors)
+            return vectors[0].sum()
+
+        TensorLoss(encoder, loss)(columns)
+        for features, vectors in zip(columns, seen, strict=True):
+            torch.testing.assert_close(vectors, encoder({**features})["sentence_embedding"])
+
+
 def test_weights_of_a_loss_are_trained(make_encoder):
     loss = FirstLayer()
     fit(make_encoder(), GRADED, loss, **settings())
