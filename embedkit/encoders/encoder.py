@@ -388,6 +388,7 @@ class Encoder(SentenceTransformer):
         vectors: _ByDepth | None = None
         with self.forward_lock:
             prepared = work.reader.prepare(rows, work.prompt, work.task)
+            views = [view.eval() for view in views]
         groups = getattr(prepared, "groups", None)
         for batch in token_budget_batches(prepared.lengths, work.batch_size, groups):
             computed = self._forward_batch(views, prepared, batch, work)
@@ -406,7 +407,7 @@ class Encoder(SentenceTransformer):
                 features = _to_device(prepared.batch(batch), self.device)
                 routing = {"task": work.task} if work.task else {}
                 # Modules write their results into the features, so each depth gets its own dictionary.
-                return np.stack([_vectors_of(view.eval().forward({**features}, **routing)) for view in views])
+                return np.stack([_vectors_of(view.forward({**features}, **routing)) for view in views])
         except (RuntimeError, MemoryError) as error:
             if not _is_out_of_memory(error):
                 raise
