@@ -170,7 +170,7 @@ def _bring_back_foreign(aside: Path, folder: Path) -> None:
     """Move what somebody else kept in the former folder, such as a trainer's checkpoints, into the new one."""
     own = {CHECKSUMS}
     with suppress(EmbedkitError):
-        own |= {Path(name).parts[0] for name in _read_json(aside / CHECKSUMS)["files"]}
+        own |= {Path(name).parts[0] for name in read_json(aside / CHECKSUMS)["files"]}
     for path in aside.iterdir():
         if path.name not in own and not (folder / path.name).exists():
             path.rename(folder / path.name)
@@ -209,7 +209,13 @@ def verify_folder(folder: Path) -> None:
             _check_record(folder / name, expected)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        CorruptFileError: The file is missing or holds something else.
+        StorageError: It cannot be read.
+    """
     try:
         value = json.loads(path.read_bytes())
     except FileNotFoundError:
@@ -362,7 +368,7 @@ def _read_generation(folder: Path, name: str) -> Generation:
 
 def _read_manifest(path: Path) -> dict[str, Any]:
     """A manifest that is what was written; whatever the format, its checksum is over all the rest."""
-    manifest = _read_json(path)
+    manifest = read_json(path)
     checksum = manifest.pop("checksum", None)
     if checksum != _checksum(manifest):
         message = f"{path} differs from its checksum"

@@ -1,0 +1,1 @@
+"""From field vectors to one logit a record."""
