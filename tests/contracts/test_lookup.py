@@ -129,7 +129,7 @@ def test_training_lowers_a_loss(trainable):
     lookup = trainable
     ids = records(256)
     torch.manual_seed(1)
-    targets = torch.randn(256, len(SIZES), DIM)
+    targets = torch.randn(len(SIZES), DIM).expand(256, -1, -1)  # few rows can store them too
     optimizer = torch.optim.Adam([weight for weight in lookup.parameters() if weight.requires_grad], lr=0.02)
     losses = []
     for _ in range(30):
@@ -138,7 +138,7 @@ def test_training_lowers_a_loss(trainable):
         with_penalty(loss, lookup).backward()
         optimizer.step()
         losses.append(loss.item())
-    assert losses[-1] < 0.95 * losses[0]
+    assert losses[-1] < 0.9 * losses[0]
 
 
 def test_serving_gives_the_same_vectors_in_no_more_bytes(lookup):
