@@ -537,7 +537,9 @@ class _Work:
 
 
 def _list_of(inputs: Any, expects: str) -> list[Any]:
-    """A batch as a list: sequences, arrays and series of one axis, iterators."""
+    """A batch as a list: sequences, arrays and series of one axis, iterators, the rows of a frame."""
+    if hasattr(inputs, "columns") and hasattr(inputs, "to_dict"):
+        return list(inputs.to_dicts() if hasattr(inputs, "to_dicts") else inputs.to_dict("records"))  # polars, pandas
     is_iterable = hasattr(inputs, "__iter__") and not isinstance(inputs, str | bytes | Mapping)
     if is_iterable and getattr(inputs, "ndim", 1) == 1:
         return list(inputs.tolist() if isinstance(inputs, np.ndarray) else inputs)

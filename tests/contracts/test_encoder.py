@@ -16,6 +16,7 @@ from sentence_transformers.base.modules import Normalize
 import embedkit as ek
 from embedkit.encoders.concepts import ConceptEncoder
 from embedkit.encoders.layerwise import with_pooling
+from embedkit.encoders.record import Field, Vocabulary, record_encoder
 from embedkit.encoders.table.encoder import table_encoder
 from embedkit.encoders.text import distill_static, nv_embed, static_encoder, tfidf_lsa
 from embedkit.errors import InputError
@@ -47,6 +48,16 @@ TABLES = [
     {"cat": ["sat on the mat"]},
     pd.DataFrame({name: [f"the {name} sings"] * 9 for name in ("cat", "dog", "bird", "mat")}),
 ]
+
+
+RECORDS = [
+    {"user": "ann", "tags": "red|green", "price": 1.5},
+    {"user": "bob", "tags": "", "price": None},
+    {"user": None, "tags": "red", "price": -2.0},
+    {"user": "never seen", "tags": "red|red|blue", "price": 1e6},
+    {"price": 1.5, "tags": "red|green", "user": "bob", "more": "is not looked at"},
+]
+FIELDS = [Field("user"), Field("tags", "multi", max_values=3), Field("price", "numeric")]
 
 
 class Member(NamedTuple):
@@ -95,6 +106,11 @@ MEMBERS = {
     "tfidf": Member(lambda request: tfidf_lsa([*TEXTS, *MORE_TEXTS], dim=12)),
     "prototypes": Member(lambda request: of_concepts(request, PrototypeConcepts, WEIGHT)),
     "concepts": Member(lambda request: of_concepts(request, LinearConcepts, WEIGHT, np.zeros(16))),
+    "record": Member(
+        lambda request: record_encoder(Vocabulary.fit(RECORDS[:4], FIELDS), dim=8),
+        RECORDS,
+        {"user": "ann", "tags": "red|" * 99, "price": 0.0},
+    ),
     "table": Member(lambda request: table_encoder(request.getfixturevalue("make_encoder")("bert")), TABLES, TABLES[-1]),
 }
 

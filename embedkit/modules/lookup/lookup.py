@@ -2,7 +2,7 @@
 
 import operator
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -196,6 +196,27 @@ class Lookup(nn.Module, ABC):
                 f"received {int(ids[row, column])} in row {row}"
             )
             raise InputError(message)
+
+
+def load_lookup(folder: str | Path) -> Lookup:
+    """Read what any lookup's `save` wrote; only embedkit's own classes are made.
+
+    Raises:
+        ModelError: The folder holds something else.
+        CorruptFileError: A file is missing or damaged.
+    """
+    kind = read_json(Path(folder) / "config.json").get("class")
+    known = {each.__name__: each for each in _below(Lookup) if each.__module__.startswith("embedkit.")}
+    if kind not in known:
+        message = f"{folder} must hold one of embedkit's lookups, {', '.join(sorted(known))}; it holds {kind!r}"
+        raise ModelError(message)
+    return known[kind].load(folder)
+
+
+def _below(kind: type[Lookup]) -> Iterator[type[Lookup]]:
+    for each in kind.__subclasses__():
+        yield each
+        yield from _below(each)
 
 
 _ROWS_AT_A_TIME = 65536

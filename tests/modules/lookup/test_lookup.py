@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from embedkit.errors import CorruptFileError, InputError, ModelError
-from embedkit.modules.lookup import FieldEmbedding, Lookup, PlainLookup
+from embedkit.modules.lookup import FieldEmbedding, Lookup, PlainLookup, load_lookup
 
 
 def test_fields_lie_below_each_other():
@@ -85,3 +85,14 @@ def test_a_damaged_folder_and_another_class_are_told_apart(tmp_path):
 def test_a_lookup_is_abstract():
     with pytest.raises(TypeError, match="abstract"):
         Lookup([2], 3)
+
+
+def test_a_folder_says_which_lookup_it_holds(tmp_path):
+    lookup = PlainLookup([2, 3], 4)
+    lookup.save(tmp_path / "table")
+    opened = load_lookup(tmp_path / "table")
+    assert type(opened) is PlainLookup
+    torch.testing.assert_close(opened.materialize(), lookup.materialize(), rtol=0, atol=0)
+    (tmp_path / "table" / "config.json").write_text('{"class": "Thread"}')
+    with pytest.raises(ModelError, match="one of embedkit's lookups.*it holds 'Thread'"):
+        load_lookup(tmp_path / "table")
