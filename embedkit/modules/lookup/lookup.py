@@ -206,14 +206,15 @@ def load_lookup(folder: str | Path) -> Lookup:
         CorruptFileError: A file is missing or damaged.
     """
     kind = read_json(Path(folder) / "config.json").get("class")
-    known = {each.__name__: each for each in _below(Lookup) if each.__module__.startswith("embedkit.")}
+    known: dict[str, Any] = {each.__name__: each for each in _below(Lookup) if each.__module__.startswith("embedkit.")}
     if kind not in known:
         message = f"{folder} must hold one of embedkit's lookups, {', '.join(sorted(known))}; it holds {kind!r}"
         raise ModelError(message)
-    return known[kind].load(folder)
+    lookup: Lookup = known[kind].load(folder)
+    return lookup
 
 
-def _below(kind: type[Lookup]) -> Iterator[type[Lookup]]:
+def _below(kind: Any) -> Iterator[Any]:
     for each in kind.__subclasses__():
         yield each
         yield from _below(each)
