@@ -8,24 +8,46 @@ import torch
 
 from embedkit.errors import InputError
 from embedkit.modules.lookup import (
+    DeepLightLookup,
     HashLookup,
     Lookup,
+    LowRankLookup,
     PlainLookup,
+    PrunedLookup,
     QuantizedLookup,
     QuantizedTrainingLookup,
+    SoftThresholdLookup,
+    QuotientRemainderLookup,
+    RobeLookup,
     UnifiedLookup,
 )
 
 DIM = 8
 SIZES = (7, 1, 300, 40)
 
+
+def trained(lookup):
+    """As it is once training is over, if nothing was learned."""
+    lookup.after_step(1.0)
+    return lookup
+
+
 MEMBERS = {
     "plain": lambda sizes: PlainLookup(sizes, DIM),
     "hash": lambda sizes: HashLookup(sizes, DIM, buckets=[1 + size // 4 for size in sizes]),
     "hash, two probes": lambda sizes: HashLookup(sizes, DIM, buckets=[1 + size // 2 for size in sizes], probes=2),
     "unified": lambda sizes: UnifiedLookup(sizes, DIM, buckets=200),
+    "quotient and remainder": lambda sizes: QuotientRemainderLookup(sizes, DIM),
+    "quotient plus remainder": lambda sizes: QuotientRemainderLookup(sizes, DIM, operation="add"),
+    "quotient beside remainder": lambda sizes: QuotientRemainderLookup(sizes, DIM, operation="concat"),
+    "robe": lambda sizes: RobeLookup(sizes, DIM, entries=500, block_size=4),
+    "low rank": lambda sizes: LowRankLookup(sizes, DIM, rank=3),
+    "low rank of a table": lambda sizes: LowRankLookup.from_weight(torch.randn(sum(sizes), DIM), sizes, 3),
     "quantized": lambda sizes: QuantizedLookup.from_weight(torch.randn(sum(sizes), DIM), sizes, bits=4),
     "quantized in training": lambda sizes: QuantizedTrainingLookup(sizes, DIM),
+    "pruned": lambda sizes: PrunedLookup.from_weight(torch.randn(sum(sizes), DIM), sizes, keep=0.5),
+    "DeepLight": lambda sizes: trained(DeepLightLookup(sizes, DIM, sparsity=0.5)),
+    "soft threshold": lambda sizes: SoftThresholdLookup(sizes, DIM, start=-6.0),
 }
 
 

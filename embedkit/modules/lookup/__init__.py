@@ -1,16 +1,28 @@
 """From ids of fields to vectors: tables, and what compresses them."""
 
 from embedkit.modules.lookup.hashed import HashLookup
-from embedkit.modules.lookup.lookup import FieldEmbedding, Lookup, PlainLookup
+from embedkit.modules.lookup.lookup import FieldEmbedding, Lookup, PlainLookup, load_lookup
+from embedkit.modules.lookup.low_rank import LowRankLookup, low_rank_linear
+from embedkit.modules.lookup.pruned import DeepLightLookup, PrunedLookup, SoftThresholdLookup
 from embedkit.modules.lookup.quantized import QuantizedLookup, QuantizedTrainingLookup
+from embedkit.modules.lookup.quotient_remainder import QuotientRemainderLookup
+from embedkit.modules.lookup.robe import RobeLookup
 from embedkit.modules.lookup.unified import UnifiedLookup
 
 __all__ = [
+    "DeepLightLookup",
     "FieldEmbedding",
     "HashLookup",
     "Lookup",
+    "LowRankLookup",
     "PlainLookup",
+    "PrunedLookup",
     "QuantizedLookup",
     "QuantizedTrainingLookup",
+    "QuotientRemainderLookup",
+    "RobeLookup",
+    "SoftThresholdLookup",
     "UnifiedLookup",
+    "load_lookup",
+    "low_rank_linear",
 ]
