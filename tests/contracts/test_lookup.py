@@ -16,9 +16,9 @@ from embedkit.modules.lookup import (
     PrunedLookup,
     QuantizedLookup,
     QuantizedTrainingLookup,
-    SoftThresholdLookup,
     QuotientRemainderLookup,
     RobeLookup,
+    SoftThresholdLookup,
     UnifiedLookup,
 )
 
