@@ -12,6 +12,7 @@ from embedkit.modules.lookup import (
     HashLookup,
     Lookup,
     LowRankLookup,
+    OptEmbedLookup,
     PlainLookup,
     PrunedLookup,
     QuantizedLookup,
@@ -48,6 +49,9 @@ MEMBERS = {
     "pruned": lambda sizes: PrunedLookup.from_weight(torch.randn(sum(sizes), DIM), sizes, keep=0.5),
     "DeepLight": lambda sizes: trained(DeepLightLookup(sizes, DIM, sparsity=0.5)),
     "soft threshold": lambda sizes: SoftThresholdLookup(sizes, DIM, start=-6.0),
+    "compact": lambda sizes: OptEmbedLookup(sizes, DIM).serving(),
+    "OptEmbed": lambda sizes: OptEmbedLookup(sizes, DIM),
+    "OptEmbed, a threshold a value": lambda sizes: OptEmbedLookup(sizes, DIM, per="row"),
 }
 
 
