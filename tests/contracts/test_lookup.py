@@ -8,10 +8,13 @@ import torch
 
 from embedkit.errors import InputError
 from embedkit.modules.lookup import (
+    CodebookLookup,
+    DedupLookup,
     DeepLightLookup,
     HashLookup,
     Lookup,
     LowRankLookup,
+    MGQELookup,
     OptEmbedLookup,
     PlainLookup,
     PrunedLookup,
@@ -52,6 +55,10 @@ MEMBERS = {
     "compact": lambda sizes: OptEmbedLookup(sizes, DIM).serving(),
     "OptEmbed": lambda sizes: OptEmbedLookup(sizes, DIM),
     "OptEmbed, a threshold a value": lambda sizes: OptEmbedLookup(sizes, DIM, per="row"),
+    "dedup": lambda sizes: DedupLookup.from_weight(torch.randn(sum(sizes), DIM).round(), sizes, tolerance=1.0),
+    "codebook": lambda sizes: CodebookLookup.from_weight(torch.randn(sum(sizes), DIM), sizes, num_codes=16),
+    "MGQE": lambda sizes: MGQELookup(sizes, DIM, torch.arange(sum(sizes)), num_codes=16, cold_codes=4),
+    "MGQE, without cold values": lambda sizes: MGQELookup(sizes, DIM, num_codes=16),
 }
 
 

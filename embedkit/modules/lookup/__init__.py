@@ -1,5 +1,7 @@
 """From ids of fields to vectors: tables, and what compresses them."""
 
+from embedkit.modules.lookup.codebook import CodebookLookup, MGQELookup
+from embedkit.modules.lookup.dedup import DedupLookup
 from embedkit.modules.lookup.hashed import HashLookup
 from embedkit.modules.lookup.lookup import FieldEmbedding, Lookup, PlainLookup, load_lookup
 from embedkit.modules.lookup.low_rank import LowRankLookup, low_rank_linear
@@ -18,12 +20,15 @@ from embedkit.modules.lookup.robe import RobeLookup
 from embedkit.modules.lookup.unified import UnifiedLookup
 
 __all__ = [
+    "CodebookLookup",
     "CompactLookup",
+    "DedupLookup",
     "DeepLightLookup",
     "FieldEmbedding",
     "HashLookup",
     "Lookup",
     "LowRankLookup",
+    "MGQELookup",
     "OptEmbedLookup",
     "PlainLookup",
     "PrunedLookup",
