@@ -343,8 +343,8 @@ def evolve(
     """Evolutionary search for the widths of fields (OptEmbed's second stage).
 
     The first generation is drawn at random. In each further one the `keep` best so far stay and are the parents. Half
-    of the children redraw each gene of a parent with probability `mutation_rate`; the others take their first genes from
-    one parent and the rest from another, cut between two genes.
+    of the children redraw each gene of a parent with probability `mutation_rate`; the others take their first genes
+    from one parent and the rest from another, cut between two genes.
 
     Args:
         score: What is to be high, such as the AUC on validation data after `lookup.use(candidate)`.
