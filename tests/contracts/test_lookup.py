@@ -8,13 +8,19 @@ import torch
 
 from embedkit.errors import InputError
 from embedkit.modules.lookup import (
+    AdaptiveLookup,
+    AutoDimLookup,
+    AutoSrhLookup,
     CodebookLookup,
     DedupLookup,
+    DeepHashLookup,
     DeepLightLookup,
     HashLookup,
+    LearnedStepLookup,
     Lookup,
     LowRankLookup,
     MGQELookup,
+    MixedDimLookup,
     OptEmbedLookup,
     PlainLookup,
     PrunedLookup,
@@ -23,7 +29,9 @@ from embedkit.modules.lookup import (
     QuotientRemainderLookup,
     RobeLookup,
     SoftThresholdLookup,
+    TensorTrainLookup,
     UnifiedLookup,
+    power_law_dims,
 )
 
 DIM = 8
@@ -44,6 +52,13 @@ MEMBERS = {
     "quotient and remainder": lambda sizes: QuotientRemainderLookup(sizes, DIM),
     "quotient plus remainder": lambda sizes: QuotientRemainderLookup(sizes, DIM, operation="add"),
     "quotient beside remainder": lambda sizes: QuotientRemainderLookup(sizes, DIM, operation="concat"),
+    "tensor train": lambda sizes: TensorTrainLookup(sizes, DIM, ranks=[4] * len(sizes)),
+    "tensor train, some fields": lambda sizes: TensorTrainLookup(sizes, DIM, ranks=[3 * (size > 9) for size in sizes]),
+    "deep hash": lambda sizes: DeepHashLookup(sizes, DIM, width=16, num_hashes=12),
+    "mixed dims": lambda sizes: MixedDimLookup(sizes, DIM, dims=power_law_dims(sizes, DIM, 0.3)),
+    "adaptive": lambda sizes: AdaptiveLookup(
+        sizes, DIM, counts=torch.arange(sum(sizes)), hot_rows=sum(sizes) // 3, cold_rows=1 + sum(sizes) // 9
+    ),
     "robe": lambda sizes: RobeLookup(sizes, DIM, entries=500, block_size=4),
     "low rank": lambda sizes: LowRankLookup(sizes, DIM, rank=3),
     "low rank of a table": lambda sizes: LowRankLookup.from_weight(torch.randn(sum(sizes), DIM), sizes, 3),
@@ -59,6 +74,9 @@ MEMBERS = {
     "codebook": lambda sizes: CodebookLookup.from_weight(torch.randn(sum(sizes), DIM), sizes, num_codes=16),
     "MGQE": lambda sizes: MGQELookup(sizes, DIM, torch.arange(sum(sizes)), num_codes=16, cold_codes=4),
     "MGQE, without cold values": lambda sizes: MGQELookup(sizes, DIM, num_codes=16),
+    "learned steps": lambda sizes: LearnedStepLookup(sizes, DIM),
+    "AutoSrh": lambda sizes: trained(AutoSrhLookup(sizes, DIM, torch.arange(sum(sizes)), sparsity=0.5)),
+    "AutoDim": lambda sizes: AutoDimLookup(sizes, DIM),
 }
 
 
