@@ -285,18 +285,17 @@ class MGQELookup(Lookup):
             nbytes: Bytes that may be served.
             names: As in the class.
             counts: As in the class. If given, cold values have a quarter of the codes.
-            seed: Seed of the weights that it begins with.
+            seed: Not used: nothing is drawn but weights.
             **options: Further arguments of the class, other than those that are found.
 
         Raises:
             InputError: `nbytes` is below the bytes of one code of one bit a row; the message names them.
         """
+        del seed
         hot_share = options.get("hot_share", 0.1) if counts is not None else None
         parts, num_codes, cold_codes = codebook_within(sum(sizes), dim, nbytes, hot_share)
         chosen: dict[str, Any] = {"parts": parts, "num_codes": num_codes, "cold_codes": cold_codes, **options}
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return cls(sizes, dim, counts, names=names, **chosen)
+        return cls(sizes, dim, counts, names=names, **chosen)
 
     def vectors(self, rows: Tensor, fields: Tensor) -> Tensor:
         """Pieces that are nearest to those of the rows."""

@@ -130,17 +130,16 @@ class LowRankLookup(Lookup):
             dim: As in the class.
             nbytes: Bytes that may be stored.
             names: As in the class.
-            counts: Without influence here.
-            seed: Seed of the weights that it begins with.
+            counts: Not used: all values are treated alike.
+            seed: Not used: nothing is drawn but weights.
             **options: Further arguments of the class.
 
         Raises:
             InputError: `nbytes` is below the bytes of rank 1; the message names them.
         """
+        del counts, seed
         rank = rank_within(sizes, dim, nbytes)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return cls(sizes, dim, names=names, rank=rank, **options)
+        return cls(sizes, dim, names=names, rank=rank, **options)
 
     def vectors(self, rows: Tensor, fields: Tensor) -> Tensor:
         """Rows, widened."""

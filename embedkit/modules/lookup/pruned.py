@@ -186,17 +186,16 @@ class DeepLightLookup(Lookup):
             dim: As in the class.
             nbytes: Bytes that may be served.
             names: As in the class.
-            counts: Without influence here.
-            seed: Seed of the rows that it begins with.
+            counts: Not used: all values are treated alike.
+            seed: Not used: nothing is drawn but weights.
             **options: Further arguments of the class.
 
         Raises:
             InputError: `nbytes` is below the bytes of the index alone; the message names them.
         """
+        del counts, seed
         keep = nonzeros_within(sizes, dim, nbytes) / (sum(sizes) * dim)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return cls(sizes, dim, names=names, sparsity=1 - keep, **options)
+        return cls(sizes, dim, names=names, sparsity=1 - keep, **options)
 
     def sparsity_at(self, progress: float) -> float:
         """Share of the weights that is gone at a point of training."""

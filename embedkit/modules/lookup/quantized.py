@@ -204,22 +204,21 @@ class QuantizedTrainingLookup(Lookup):
             dim: As in the class.
             nbytes: Bytes that may be served.
             names: As in the class.
-            counts: Without influence here.
-            seed: Seed of the rows that it begins with.
+            counts: Not used: all values are treated alike.
+            seed: Not used: nothing is drawn but weights.
             **options: Further arguments of the class.
 
         Raises:
             InputError: `nbytes` is below the bytes of one bit a value; the message names them.
         """
+        del counts, seed
 
         def served(bits: int) -> int:
             return sum(sizes) * (packed_width(dim, bits) + 8)
 
         check_budget(nbytes, served(1), "one bit a value and 8 bytes a row")
         bits = max(bits for bits in range(1, MOST_BITS + 1) if served(bits) <= nbytes)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return cls(sizes, dim, names=names, bits=bits, **options)
+        return cls(sizes, dim, names=names, bits=bits, **options)
 
     def vectors(self, rows: Tensor, fields: Tensor) -> Tensor:
         """Rows of the grid, through which gradients pass."""
