@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from embedkit.modules.lookup.budget import largest_size
 from embedkit.modules.lookup.checks import check_divides, one_a_field
-from embedkit.modules.lookup.lookup import Lookup
+from embedkit.modules.lookup.lookup import Lookup, whole_numbers
 from embedkit.modules.lookup.universal_hash import hash_coefficients, universal_hash
 
 
@@ -112,8 +112,8 @@ class HashLookup(Lookup):
             InputError: The budget is below one row a field, or as the constructor raises.
         """
         del counts
+        sizes = whole_numbers(sizes)
         check_divides(probes, dim, name="probes")
-        sizes = list(sizes)
 
         def buckets(scale: int) -> list[int]:
             return [min(size * probes, max(1, int(scale * sqrt(size) / _STEPS))) for size in sizes]
@@ -121,7 +121,7 @@ class HashLookup(Lookup):
         def cost(scale: int) -> int:
             return 4 * sum(buckets(scale)) * (dim // probes) + 8 * len(sizes) * probes
 
-        most = _STEPS * probes * (1 + isqrt(max(sizes, default=0)))
+        most = _STEPS * probes * (1 + isqrt(max(sizes)))
         scale = largest_size(cls, cost, nbytes, least=0, most=most)
         return cls(sizes, dim, names=names, buckets=buckets(scale), probes=probes, seed=seed)
 

@@ -41,8 +41,8 @@ class Lookup(nn.Module, ABC):
 
     def __init__(self, sizes: Sequence[int], dim: int, *, names: Sequence[str] | None = None) -> None:
         super().__init__()
-        self.sizes = _whole_numbers(sizes)
-        self.dim = _whole_numbers([dim], name="dim")[0]
+        self.sizes = whole_numbers(sizes)
+        self.dim = whole_numbers([dim], name="dim")[0]
         self.names = tuple(names) if names is not None else None
         if self.names is not None and len(self.names) != len(self.sizes):
             message = f"names must be one a field, {len(self.sizes)}; received {len(self.names)}"
@@ -321,8 +321,12 @@ class FieldEmbedding(nn.Module):
         return empty.index_add(1, self.fields, vectors)
 
 
-def _whole_numbers(values: Iterable[Any], name: str = "sizes") -> tuple[int, ...]:
-    """Numbers of at least one."""
+def whole_numbers(values: Iterable[Any], name: str = "sizes") -> tuple[int, ...]:
+    """Integers, of which there is at least one and each is at least 1.
+
+    Raises:
+        InputError: There is none, or one is not such an integer.
+    """
     values = list(values)
     try:
         numbers = tuple(map(operator.index, values))

@@ -11,7 +11,7 @@ from embedkit.errors import InputError
 from embedkit.modules.lookup.budget import even_levels
 from embedkit.modules.lookup.checks import check_divides, one_a_field
 from embedkit.modules.lookup.columns import in_groups
-from embedkit.modules.lookup.lookup import Lookup
+from embedkit.modules.lookup.lookup import Lookup, whole_numbers
 
 Operation = Literal["multiply", "add", "concat"]
 
@@ -120,6 +120,7 @@ class QuotientRemainderLookup(Lookup):
             InputError: The budget is below the smallest tables, or as the constructor raises.
         """
         del counts, seed
+        sizes = whole_numbers(sizes)
         costs, divisors = _ladder(sizes, dim, _width(dim, operation))
         levels = even_levels(cls, costs, nbytes)
         chosen = divisors[torch.arange(len(levels)), levels].tolist()
