@@ -9,11 +9,14 @@ import torch
 from embedkit.errors import InputError
 from embedkit.modules.lookup import (
     AdaptiveLookup,
+    AutoDimLookup,
+    AutoSrhLookup,
     CodebookLookup,
     DedupLookup,
     DeepHashLookup,
     DeepLightLookup,
     HashLookup,
+    LearnedStepLookup,
     Lookup,
     LowRankLookup,
     MGQELookup,
@@ -71,6 +74,9 @@ MEMBERS = {
     "codebook": lambda sizes: CodebookLookup.from_weight(torch.randn(sum(sizes), DIM), sizes, num_codes=16),
     "MGQE": lambda sizes: MGQELookup(sizes, DIM, torch.arange(sum(sizes)), num_codes=16, cold_codes=4),
     "MGQE, without cold values": lambda sizes: MGQELookup(sizes, DIM, num_codes=16),
+    "learned steps": lambda sizes: LearnedStepLookup(sizes, DIM),
+    "AutoSrh": lambda sizes: trained(AutoSrhLookup(sizes, DIM, torch.arange(sum(sizes)), sparsity=0.5)),
+    "AutoDim": lambda sizes: AutoDimLookup(sizes, DIM),
 }
 
 
