@@ -53,3 +53,13 @@ def test_levels_that_are_given_are_only_raised():
 def test_fields_that_are_none_are_refused(kind, sizes, dim):
     with pytest.raises(InputError, match="must be"):
         getattr(shelf, f"{kind}Lookup").for_budget(sizes, dim, 10_000)
+
+
+@pytest.mark.parametrize("kind", ["Hash", "Unified", "Robe", "DeepHash", "Adaptive"])
+def test_names_and_the_seed_are_passed_on(kind):
+    make, counts = getattr(shelf, f"{kind}Lookup").for_budget, torch.ones(410)
+    first, second = (make([10, 400], 4, 4000, names=["a", "b"], counts=counts, seed=seed) for seed in (1, 2))
+    assert first.names == ("a", "b")
+    assert (first.seed, second.seed) == (1, 2)
+    hashes = "remap" if kind == "Adaptive" else "coefficients"
+    assert not torch.equal(first.state_dict()[hashes], second.state_dict()[hashes])
