@@ -5,6 +5,7 @@ from embedkit.modules.lookup.alpt import LearnedStepLookup
 from embedkit.modules.lookup.auto_dim import AutoDimLookup
 from embedkit.modules.lookup.auto_srh import AutoSrhLookup
 from embedkit.modules.lookup.codebook import CodebookLookup, MGQELookup
+from embedkit.modules.lookup.compress import compress, decompress
 from embedkit.modules.lookup.dedup import DedupLookup
 from embedkit.modules.lookup.deep_hash import DeepHashLookup
 from embedkit.modules.lookup.hashed import HashLookup
@@ -53,6 +54,8 @@ __all__ = [
     "SoftThresholdLookup",
     "TensorTrainLookup",
     "UnifiedLookup",
+    "compress",
+    "decompress",
     "evolve",
     "greedy_search",
     "load_lookup",
