@@ -108,7 +108,7 @@ class DedupLookup(Lookup):
             message = f"tolerance must be at least 0; received {tolerance}"
             raise InputError(message)
         num_rows, dim = weight.shape
-        block_rows = max(1, min(_MOST_ROWS, num_rows // _FEWEST_BLOCKS)) if block_rows is None else block_rows
+        block_rows = default_block_rows(num_rows) if block_rows is None else block_rows
         count = -(-num_rows // max(1, operator.index(block_rows)))
         lookup = cls(sizes, dim, block_rows=block_rows, kept=count, names=names)
         filled = nn.functional.pad(weight, (0, 0, 0, count * block_rows - num_rows))
@@ -125,6 +125,11 @@ class DedupLookup(Lookup):
         """Rows of the blocks that stand for theirs."""
         positions = self.places[rows // self.block_rows].long() * self.block_rows + rows % self.block_rows
         return nn.functional.embedding(positions, self.blocks.flatten(0, 1))
+
+
+def default_block_rows(num_rows: int) -> int:
+    """Rows of a block for a table of this size."""
+    return max(1, min(_MOST_ROWS, num_rows // _FEWEST_BLOCKS))
 
 
 def _merged(blocks: Tensor, tolerance: float, similarity: float, goal: int) -> tuple[Tensor, Tensor]:
