@@ -85,7 +85,8 @@ class ClickModel(nn.Module):
         Raises:
             StorageError: The disk refused; what was there is unchanged.
         """
-        tensors = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
+        # A lookup may stand in two places, and the format holds no tensor twice.
+        tensors = {name: tensor.clone().contiguous() for name, tensor in self.state_dict().items()}
         with replacing_folder(Path(folder)) as temporary:
             write_json(temporary / "config.json", {"class": type(self).__name__, "model": repr(self)})
             save_file(tensors, temporary / "model.safetensors")
