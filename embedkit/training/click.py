@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from embedkit.errors import CorruptFileError, InputError
 from embedkit.io import MANIFEST, commit_generation, open_generation
