@@ -67,17 +67,17 @@ MEMBERS = {
     "FinalNet": lambda: FinalNet(FIELDS, DIM, first=[8, 6], second=[6], dropout=0.2),
 }
 COMPOSED = {
-    "logistic_regression": lambda: logistic_regression(SIZES),
-    "factorization_machine": lambda: factorization_machine(SIZES, DIM),
-    "dnn": lambda: dnn(SIZES, DIM, [8]),
-    "deepfm": lambda: deepfm(SIZES, DIM, [8], names=["user", "item", "hour"]),
-    "dcnv2": lambda: dcnv2(SIZES, DIM, [8]),
-    "ipnn": lambda: ipnn(SIZES, DIM, [8]),
-    "autoint": lambda: autoint(SIZES, DIM, num_layers=1, width=8, num_heads=2),
-    "finalmlp": lambda: finalmlp(SIZES, DIM, gates=[4], contexts=([0], [1, 2]), first=[8], second=[6]),
-    "dualmlp": lambda: dualmlp(SIZES, DIM, first=[8], second=[6]),
-    "fgcnn": lambda: fgcnn(SIZES, DIM, [8], channels=[2], kernel=3),
-    "finalnet": lambda: finalnet(SIZES, DIM, first=[8], second=[6]),
+    "logistic_regression": lambda **more: logistic_regression(SIZES, **more),
+    "factorization_machine": lambda **more: factorization_machine(SIZES, DIM, **more),
+    "dnn": lambda **more: dnn(SIZES, DIM, [8], **more),
+    "deepfm": lambda **more: deepfm(SIZES, DIM, [8], names=["user", "item", "hour"], **more),
+    "dcnv2": lambda **more: dcnv2(SIZES, DIM, [8], **more),
+    "ipnn": lambda **more: ipnn(SIZES, DIM, [8], **more),
+    "autoint": lambda **more: autoint(SIZES, DIM, num_layers=1, width=8, num_heads=2, **more),
+    "finalmlp": lambda **more: finalmlp(SIZES, DIM, gates=[4], contexts=([0], [1, 2]), first=[8], second=[6], **more),
+    "dualmlp": lambda **more: dualmlp(SIZES, DIM, first=[8], second=[6], **more),
+    "fgcnn": lambda **more: fgcnn(SIZES, DIM, [8], channels=[2], kernel=3, **more),
+    "finalnet": lambda **more: finalnet(SIZES, DIM, first=[8], second=[6], **more),
 }
 
 
@@ -269,3 +269,18 @@ def test_parts_that_do_not_fit_are_refused():
 def test_an_id_out_of_range_is_named():
     with pytest.raises(InputError, match=r"ids of field 'item' must be 0 … 4.*received 9 in row 0"):
         deepfm(SIZES, DIM, [8], names=["user", "item", "hour"])(torch.tensor([[0, 9, 0]]))
+
+
+@pytest.mark.parametrize("name", COMPOSED)
+def test_a_field_may_have_several_columns(name):
+    """A second value of weight 0 changes nothing; two of weight 1/2 give another score."""
+    plain, several = COMPOSED[name]().eval(), COMPOSED[name](columns=[0, 1, 1, 2]).eval()
+    several.load_state_dict(plain.state_dict())
+    ids = torch.tensor([[1, 2, 0], [0, 1, 1]])
+    twice = ids[:, [0, 1, 1, 2]].clone()
+    twice[:, 2] = 0
+    ones = torch.ones(2, 4)
+    first = ones * torch.tensor([1.0, 1, 0, 1])
+    torch.testing.assert_close(several(twice, first), plain(ids), rtol=0, atol=1e-6)
+    both = ones * torch.tensor([1.0, 0.5, 0.5, 1])
+    assert not torch.allclose(several(twice, both), plain(ids), rtol=0, atol=1e-9)

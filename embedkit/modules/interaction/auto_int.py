@@ -190,6 +190,7 @@ def autoint(
     sizes: Sequence[int],
     dim: int = 10,
     *,
+    columns: Sequence[int] | None = None,
     names: Sequence[str] | None = None,
     lookup: Lookup | None = None,
     **options: Any,
@@ -199,6 +200,7 @@ def autoint(
     Args:
         sizes: Vocabulary size of each field.
         dim: Width of a field's vector.
+        columns: Field of each column of ids, as `Vocabulary.columns` says; None means that columns are the fields.
         names: What messages call the fields.
         lookup: Gives the vectors in place of a plain table.
         **options: More of `AutoInt`'s arguments.
@@ -214,4 +216,4 @@ def autoint(
         torch.Size([1])
     """
     interaction = AutoInt(len(sizes), dim, **options)
-    return ClickModel(field_embedding(sizes, dim, names=names, lookup=lookup), interaction)
+    return ClickModel(field_embedding(sizes, dim, columns=columns, names=names, lookup=lookup), interaction)

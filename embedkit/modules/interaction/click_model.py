@@ -118,19 +118,24 @@ class ClickModel(nn.Module):
 
 
 def field_embedding(
-    sizes: Sequence[int], dim: int, *, names: Sequence[str] | None = None, lookup: Lookup | None = None
+    sizes: Sequence[int],
+    dim: int,
+    *,
+    columns: Sequence[int] | None = None,
+    names: Sequence[str] | None = None,
+    lookup: Lookup | None = None,
 ) -> FieldEmbedding:
-    """One vector a field, a column a field, from `lookup` or else from a plain table.
+    """One vector a field, from `lookup` or else from a plain table.
 
     Raises:
-        InputError: `lookup` is for other sizes or of another width.
+        InputError: `lookup` is for other sizes or of another width, or `columns` are not those of the fields.
     """
     if lookup is None:
-        return FieldEmbedding(PlainLookup(sizes, dim, names=names))
+        return FieldEmbedding(PlainLookup(sizes, dim, names=names), columns)
     if lookup.sizes != tuple(sizes) or lookup.dim != dim:
         message = (
             f"lookup must be for sizes {list(sizes)} and dim {dim}; "
             f"received one for sizes {list(lookup.sizes)} and dim {lookup.dim}"
         )
         raise InputError(message)
-    return FieldEmbedding(lookup)
+    return FieldEmbedding(lookup, columns)

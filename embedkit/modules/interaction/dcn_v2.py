@@ -73,6 +73,7 @@ def dcnv2(
     dim: int = 10,
     hidden: Sequence[int] = (400, 400, 400),
     *,
+    columns: Sequence[int] | None = None,
     names: Sequence[str] | None = None,
     lookup: Lookup | None = None,
     **options: Any,
@@ -83,6 +84,7 @@ def dcnv2(
         sizes: Vocabulary size of each field.
         dim: Width of a field's vector.
         hidden: Widths of the hidden layers.
+        columns: Field of each column of ids, as `Vocabulary.columns` says; None means that columns are the fields.
         names: What messages call the fields.
         lookup: Gives the vectors in place of a plain table.
         **options: More of `DCNV2`'s arguments.
@@ -98,4 +100,4 @@ def dcnv2(
         torch.Size([1])
     """
     interaction = DCNV2(len(sizes), dim, hidden=hidden, **options)
-    return ClickModel(field_embedding(sizes, dim, names=names, lookup=lookup), interaction)
+    return ClickModel(field_embedding(sizes, dim, columns=columns, names=names, lookup=lookup), interaction)

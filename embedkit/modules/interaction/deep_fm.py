@@ -66,6 +66,7 @@ def deepfm(
     dim: int = 10,
     hidden: Sequence[int] = (400, 400, 400),
     *,
+    columns: Sequence[int] | None = None,
     names: Sequence[str] | None = None,
     lookup: Lookup | None = None,
     **options: Any,
@@ -76,6 +77,7 @@ def deepfm(
         sizes: Vocabulary size of each field.
         dim: Width of a field's vector.
         hidden: Widths of the hidden layers.
+        columns: Field of each column of ids, as `Vocabulary.columns` says; None means that columns are the fields.
         names: What messages call the fields.
         lookup: Gives the vectors in place of a plain table.
         **options: More of `DeepFM`'s arguments.
@@ -91,6 +93,6 @@ def deepfm(
         >>> deepfm([3, 5], dim=4, hidden=[8])(torch.tensor([[2, 4]])).shape
         torch.Size([1])
     """
-    first = field_embedding(sizes, 1, names=names)
+    first = field_embedding(sizes, 1, columns=columns, names=names)
     interaction = DeepFM(len(sizes), dim, first, hidden=hidden, **options)
-    return ClickModel(field_embedding(sizes, dim, names=names, lookup=lookup), interaction)
+    return ClickModel(field_embedding(sizes, dim, columns=columns, names=names, lookup=lookup), interaction)

@@ -180,6 +180,7 @@ def finalmlp(
     *,
     gates: Sequence[int] = (400,),
     contexts: tuple[Sequence[int], Sequence[int]] = ((), ()),
+    columns: Sequence[int] | None = None,
     names: Sequence[str] | None = None,
     lookup: Lookup | None = None,
     **options: Any,
@@ -191,6 +192,7 @@ def finalmlp(
         dim: Width of a field's vector.
         gates: Hidden widths of both gates.
         contexts: Fields that each gate reads, from tables of its own; none for a learned vector.
+        columns: Field of each column of ids, as `Vocabulary.columns` says; None means that columns are the fields.
         names: What messages call the fields.
         lookup: Gives the vectors in place of a plain table.
         **options: More of `FinalMLP`'s arguments.
@@ -205,28 +207,40 @@ def finalmlp(
         >>> finalmlp([3, 5], dim=4, first=[8], second=[6], gates=[8], contexts=([0], [1]))(torch.tensor([[2, 4]])).shape
         torch.Size([1])
     """
-    pair = [_context_gate(sizes, dim, gates, context, names) for context in contexts]
+    pair = [_context_gate(sizes, dim, gates, sorted(context), columns, names) for context in contexts]
     interaction = FinalMLP(len(sizes), dim, (pair[0], pair[1]), **options)
-    return ClickModel(field_embedding(sizes, dim, names=names, lookup=lookup), interaction)
+    return ClickModel(field_embedding(sizes, dim, columns=columns, names=names, lookup=lookup), interaction)
 
 
 def _context_gate(
-    sizes: Sequence[int], dim: int, hidden: Sequence[int], context: Sequence[int], names: Sequence[str] | None
+    sizes: Sequence[int],
+    dim: int,
+    hidden: Sequence[int],
+    context: Sequence[int],
+    columns: Sequence[int] | None,
+    names: Sequence[str] | None,
 ) -> ContextGate:
     if not all(field in range(len(sizes)) for field in context):
         message = f"contexts must name fields 0 … {len(sizes) - 1}; received {list(context)}"
         raise InputError(message)
-    embedding = None
+    embedding, read = None, []
     if context:
-        named = [names[field] for field in context] if names else None
-        embedding = field_embedding([sizes[field] for field in context], dim, names=named)
-    return ContextGate(len(sizes), dim, hidden=hidden, embedding=embedding, columns=context)
+        fields = list(range(len(sizes)) if columns is None else columns)
+        read = [column for column, field in enumerate(fields) if field in context]
+        embedding = field_embedding(
+            [sizes[field] for field in context],
+            dim,
+            columns=[context.index(fields[column]) for column in read],
+            names=[names[field] for field in context] if names else None,
+        )
+    return ContextGate(len(sizes), dim, hidden=hidden, embedding=embedding, columns=read)
 
 
 def dualmlp(
     sizes: Sequence[int],
     dim: int = 10,
     *,
+    columns: Sequence[int] | None = None,
     names: Sequence[str] | None = None,
     lookup: Lookup | None = None,
     **options: Any,
@@ -236,6 +250,7 @@ def dualmlp(
     Args:
         sizes: Vocabulary size of each field.
         dim: Width of a field's vector.
+        columns: Field of each column of ids, as `Vocabulary.columns` says; None means that columns are the fields.
         names: What messages call the fields.
         lookup: Gives the vectors in place of a plain table.
         **options: More of `FinalMLP`'s arguments.
@@ -257,4 +272,4 @@ def dualmlp(
         The streams are fused as FinalMLP fuses them; the paper's DualMLP adds them.
     """
     interaction = FinalMLP(len(sizes), dim, **options)
-    return ClickModel(field_embedding(sizes, dim, names=names, lookup=lookup), interaction)
+    return ClickModel(field_embedding(sizes, dim, columns=columns, names=names, lookup=lookup), interaction)

@@ -135,6 +135,7 @@ def finalnet(
     sizes: Sequence[int],
     dim: int = 10,
     *,
+    columns: Sequence[int] | None = None,
     names: Sequence[str] | None = None,
     lookup: Lookup | None = None,
     **options: Any,
@@ -144,6 +145,7 @@ def finalnet(
     Args:
         sizes: Vocabulary size of each field.
         dim: Width of a field's vector.
+        columns: Field of each column of ids, as `Vocabulary.columns` says; None means that columns are the fields.
         names: What messages call the fields.
         lookup: Gives the vectors in place of a plain table.
         **options: More of `FinalNet`'s arguments.
@@ -159,4 +161,4 @@ def finalnet(
         torch.Size([2])
     """
     interaction = FinalNet(len(sizes), dim, **options)
-    return ClickModel(field_embedding(sizes, dim, names=names, lookup=lookup), interaction)
+    return ClickModel(field_embedding(sizes, dim, columns=columns, names=names, lookup=lookup), interaction)

@@ -49,13 +49,19 @@ class FactorizationMachine(Interaction):
 
 
 def factorization_machine(
-    sizes: Sequence[int], dim: int = 10, *, names: Sequence[str] | None = None, lookup: Lookup | None = None
+    sizes: Sequence[int],
+    dim: int = 10,
+    *,
+    columns: Sequence[int] | None = None,
+    names: Sequence[str] | None = None,
+    lookup: Lookup | None = None,
 ) -> ClickModel:
     """A whole model: a factorization machine.
 
     Args:
         sizes: Vocabulary size of each field.
         dim: Width of a field's vector.
+        columns: Field of each column of ids, as `Vocabulary.columns` says; None means that columns are the fields.
         names: What messages call the fields.
         lookup: Gives the vectors in place of a plain table.
 
@@ -69,7 +75,8 @@ def factorization_machine(
         >>> factorization_machine([3, 5], dim=4)(torch.tensor([[2, 4]])).shape
         torch.Size([1])
     """
-    first = field_embedding(sizes, 1, names=names)
+    first = field_embedding(sizes, 1, columns=columns, names=names)
     return ClickModel(
-        field_embedding(sizes, dim, names=names, lookup=lookup), FactorizationMachine(len(sizes), dim, first)
+        field_embedding(sizes, dim, columns=columns, names=names, lookup=lookup),
+        FactorizationMachine(len(sizes), dim, first),
     )

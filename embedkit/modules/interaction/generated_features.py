@@ -171,6 +171,7 @@ def fgcnn(
     dim: int = 10,
     hidden: Sequence[int] = (400, 400, 400),
     *,
+    columns: Sequence[int] | None = None,
     names: Sequence[str] | None = None,
     lookup: Lookup | None = None,
     **options: Any,
@@ -181,6 +182,7 @@ def fgcnn(
         sizes: Vocabulary size of each field.
         dim: Width of a field's vector.
         hidden: Widths of the hidden layers.
+        columns: Field of each column of ids, as `Vocabulary.columns` says; None means that columns are the fields.
         names: What messages call the fields.
         lookup: Gives the vectors in place of a plain table.
         **options: More of `FGCNN`'s arguments.
@@ -195,6 +197,6 @@ def fgcnn(
         >>> fgcnn([3, 5], dim=4, hidden=[8], channels=[3], kernel=3)(torch.tensor([[2, 4], [0, 0]])).shape
         torch.Size([2])
     """
-    generator = field_embedding(sizes, dim, names=names)
+    generator = field_embedding(sizes, dim, columns=columns, names=names)
     interaction = FGCNN(len(sizes), dim, generator, hidden=hidden, **options)
-    return ClickModel(field_embedding(sizes, dim, names=names, lookup=lookup), interaction)
+    return ClickModel(field_embedding(sizes, dim, columns=columns, names=names, lookup=lookup), interaction)

@@ -69,6 +69,7 @@ def ipnn(
     dim: int = 10,
     hidden: Sequence[int] = (400, 400, 400),
     *,
+    columns: Sequence[int] | None = None,
     names: Sequence[str] | None = None,
     lookup: Lookup | None = None,
     **options: Any,
@@ -79,6 +80,7 @@ def ipnn(
         sizes: Vocabulary size of each field.
         dim: Width of a field's vector.
         hidden: Widths of the hidden layers.
+        columns: Field of each column of ids, as `Vocabulary.columns` says; None means that columns are the fields.
         names: What messages call the fields.
         lookup: Gives the vectors in place of a plain table.
         **options: More of `IPNN`'s arguments.
@@ -94,4 +96,4 @@ def ipnn(
         torch.Size([1])
     """
     interaction = IPNN(len(sizes), dim, hidden=hidden, **options)
-    return ClickModel(field_embedding(sizes, dim, names=names, lookup=lookup), interaction)
+    return ClickModel(field_embedding(sizes, dim, columns=columns, names=names, lookup=lookup), interaction)

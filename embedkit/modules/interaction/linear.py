@@ -44,12 +44,17 @@ class LinearInteraction(Interaction):
 
 
 def logistic_regression(
-    sizes: Sequence[int], *, names: Sequence[str] | None = None, lookup: Lookup | None = None
+    sizes: Sequence[int],
+    *,
+    columns: Sequence[int] | None = None,
+    names: Sequence[str] | None = None,
+    lookup: Lookup | None = None,
 ) -> ClickModel:
     """A whole model: logistic regression on the values of fields.
 
     Args:
         sizes: Vocabulary size of each field.
+        columns: Field of each column of ids, as `Vocabulary.columns` says; None means that columns are the fields.
         names: What messages call the fields.
         lookup: Gives the weights, of width 1, in place of a plain table.
 
@@ -63,4 +68,6 @@ def logistic_regression(
         >>> logistic_regression([3, 5])(torch.tensor([[2, 4]])).shape
         torch.Size([1])
     """
-    return ClickModel(field_embedding(sizes, 1, names=names, lookup=lookup), LinearInteraction(len(sizes)))
+    return ClickModel(
+        field_embedding(sizes, 1, columns=columns, names=names, lookup=lookup), LinearInteraction(len(sizes))
+    )
