@@ -23,7 +23,7 @@ from embedkit.modules.lookup.pruned import largest
 MOST_CODES = 65536
 _BLOCK = 64
 _DISTANCES_AT_A_TIME = 1 << 23
-_ROWS_A_CODE = 256
+_ROWS_A_CODE = 64
 
 
 class CodebookLookup(Lookup):
@@ -110,7 +110,7 @@ class CodebookLookup(Lookup):
         parts: int = 4,
         num_codes: int = 256,
         counts: Tensor | Sequence[float] | None = None,
-        iterations: int = 20,
+        iterations: int = 12,
         seed: int = 0,
         names: Sequence[str] | None = None,
     ) -> Self:
@@ -122,7 +122,7 @@ class CodebookLookup(Lookup):
             parts: Pieces of a row, a divisor of `dim`.
             num_codes: Codes of a part. If a part has no more distinct pieces than that, they are exact.
             counts: How often each value occurs, (num_rows,): the weight of its row; None for equally often.
-            iterations: Rounds of k-means, on at most 256 · num_codes rows.
+            iterations: Rounds of k-means, on at most 64 · num_codes rows.
             seed: Seed of the rows that are drawn.
             names: As in the class.
 
@@ -137,7 +137,7 @@ class CodebookLookup(Lookup):
         codebook = torch.stack(
             [_centroids(pieces[:, part], shares.to(weight), num_codes, iterations, generator) for part in range(parts)]
         )
-        return cls._of(codebook, nearest_codes(weight, codebook), sizes, names)
+        return cls._of(codebook, nearest_codes(weight.double(), codebook), sizes, names)
 
     @classmethod
     def _of(
@@ -325,7 +325,8 @@ class MGQELookup(Lookup):
         limits = None
         if self.cold_codes is not None:
             limits = torch.where(self.hot[rows], self.num_codes, self.cold_codes)
-        return nearest_codes(self.weight[rows], self.codebook, limits)
+        # In float64, so that codes do not depend on which rows are asked for together.
+        return nearest_codes(self.weight[rows].double(), self.codebook, limits)
 
 
 def bits_of(codes: int) -> int:
@@ -342,7 +343,7 @@ def nearest_codes(values: Tensor, codebook: Tensor, limits: Tensor | None = None
     """Codes of the pieces nearest to those of each row; of equal ones the first.
 
     Args:
-        values: (n, dim).
+        values: (n, dim), in whose precision distances are computed.
         codebook: (parts, num_codes, dim / parts).
         limits: How many codes each row may choose from, (n,); None for all.
 
@@ -350,17 +351,18 @@ def nearest_codes(values: Tensor, codebook: Tensor, limits: Tensor | None = None
         int64 (n, parts).
     """
     parts, num_codes, width = codebook.shape
-    codebook = codebook.detach().double()
+    values, codebook = values.detach(), codebook.detach().to(values.dtype)
+    # ‖q‖² is the same for all codes and left out.
+    lengths, turned = codebook.square().sum(-1)[:, None], codebook.transpose(1, 2)
     at_a_time = max(1, _DISTANCES_AT_A_TIME // (parts * num_codes))
     found = [torch.empty(0, parts, dtype=torch.long, device=values.device)]
     for begin in range(0, len(values), at_a_time):
-        part = values[begin : begin + at_a_time].detach().double().reshape(-1, parts, width)
-        # ‖q‖² is the same for all codes and left out.
-        distances = codebook.square().sum(-1) - 2 * torch.einsum("npw,pkw->npk", part, codebook)
+        pieces = values[begin : begin + at_a_time].reshape(-1, parts, width).transpose(0, 1)
+        distances = torch.baddbmm(lengths, pieces, turned, alpha=-2)
         if limits is not None:
             beyond = torch.arange(num_codes, device=values.device) >= limits[begin : begin + at_a_time, None]
-            distances = distances.masked_fill(beyond[:, None], float("inf"))
-        found.append(distances.argmin(-1))
+            distances = distances.masked_fill(beyond, float("inf"))
+        found.append(distances.argmin(-1).T)
     return torch.cat(found)
 
 
@@ -427,15 +429,25 @@ def _coded(packed: Tensor, places: Tensor, others: Tensor, bits: int, parts: int
 
 
 def _centroids(pieces: Tensor, shares: Tensor, count: int, iterations: int, generator: torch.Generator) -> Tensor:
-    """Weighted k-means, (count, width), with rounds of assigning and averaging."""
-    distinct: Tensor
-    distinct, which = torch.unique(pieces, dim=0, return_inverse=True)
-    shares = shares.new_zeros(len(distinct)).index_add(0, which, shares)
+    """Weighted k-means of pieces, (count, width), or what they are if they are few."""
+    chosen = torch.randperm(len(pieces), generator=generator)[: _ROWS_A_CODE * count].to(pieces.device)
+    points, shares_of_points = pieces[chosen], shares[chosen]
+    distinct: Tensor = torch.unique(points, dim=0)
     if len(distinct) <= count:
-        return nn.functional.pad(distinct, (0, 0, 0, count - len(distinct)))
-    order = torch.randperm(len(distinct), generator=generator).to(pieces.device)
-    chosen = order[: _ROWS_A_CODE * count]
-    points, shares = distinct[chosen], shares[chosen]
+        # There may be as few among all: only then are all looked at.
+        distinct, which = torch.unique(pieces, dim=0, return_inverse=True)
+        if len(distinct) <= count:
+            return nn.functional.pad(distinct, (0, 0, 0, count - len(distinct)))
+        shares = shares.new_zeros(len(distinct)).index_add(0, which, shares)
+        chosen = torch.randperm(len(distinct), generator=generator).to(pieces.device)
+        points, shares_of_points = distinct[chosen], shares[chosen]
+    # Differences of squares lose what is common to all points.
+    mean = points.mean(0)
+    return mean + _lloyd(points - mean, shares_of_points, count, iterations)
+
+
+def _lloyd(points: Tensor, shares: Tensor, count: int, iterations: int) -> Tensor:
+    """Rounds of assigning points and averaging them, from the first `count` points on."""
     centroids = points[:count].clone()
     for _ in range(iterations):
         codes = nearest_codes(points, centroids[None])[:, 0]

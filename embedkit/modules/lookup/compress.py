@@ -57,7 +57,8 @@ def compress(
         codebook       `CodebookLookup`: product quantisation by k-means
         tensor_train   `TensorTrainLookup`: singular value decompositions
         dedup          `DedupLookup`: nearly equal blocks of rows stored once, ever less equal ones until it fits
-        auto           of codes of the most bits, afm, prune and codebook the one of least mean square error
+        auto           of codes of the most bits, afm, prune and codebook the one of least mean square error; the last
+                       is tried where codes of 8 bits do not fit, as k-means takes the longest and gains little above
 
     What `Lookup.save` writes `load_lookup` opens again, whatever the method was.
 
@@ -310,10 +311,15 @@ def _automatic() -> _Way:
         plain = _Way(lambda table: 4 * table.weight.numel(), _plain)
         return [plain, _codes(None), *(_METHODS[name] for name in ("afm", "prune", "codebook"))]
 
+    def worthwhile(way: _Way, table: _Table, nbytes: int) -> bool:
+        if way is _METHODS["codebook"] and _METHODS["int8"].least(table) <= nbytes:
+            return False
+        return way.least(table) <= nbytes
+
     def make(table: _Table, nbytes: int) -> Lookup:
         found: list[tuple[float, Lookup]] = []
         for way in ways():
-            if way.least(table) <= nbytes:
+            if worthwhile(way, table, nbytes):
                 lookup = way.make(table, nbytes)
                 found.append((table.error_of(lookup), lookup))
                 if found[-1][0] == 0:
