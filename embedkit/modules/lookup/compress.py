@@ -57,6 +57,7 @@ def compress(
         codebook       `CodebookLookup`: product quantisation by k-means
         tensor_train   `TensorTrainLookup`: singular value decompositions
         dedup          `DedupLookup`: nearly equal blocks of rows stored once, ever less equal ones until it fits
+                       (of a table without such blocks it makes vectors of other rows)
         auto           of codes of the most bits, afm, prune and codebook the one of least mean square error; the last
                        is tried where codes of 8 bits do not fit, as k-means takes the longest and gains little above
 
@@ -66,7 +67,7 @@ def compress(
         table: Vectors, (n, dim), an array or a tensor; or a lookup, read in evaluation mode; or a module that holds
             `FieldEmbedding`s, of which a copy is returned, with their lookups compressed.
         budget: Bytes, an int; or a share of those of `table`, a float in 0 … 1. Several lookups of a module share it in
-            proportion to their bytes. A smaller result is possible.
+            proportion to their bytes; those of width 1 count, and stay as they are. A smaller result is possible.
         method: One of those above.
         counts: How often each row occurs in the data, (n,), for afm, codebook, and the error that auto compares; None
             for equally often.
@@ -179,16 +180,24 @@ def _with_compressed_lookups(
     if not lookups:
         message = f"table must hold a FieldEmbedding; {type(module).__name__} holds none: pass its vectors or lookup"
         raise InputError(message)
-    total = sum(lookup.nbytes for lookup in lookups.values())
-    nbytes = _budget(budget, total)
+    # A table of width 1, such as first-order weights, is as small as its codes and scales would be.
+    wide = {key: lookup for key, lookup in lookups.items() if lookup.dim > 1} or lookups
+    kept = sum(lookup.nbytes for key, lookup in lookups.items() if key not in wide)
+    total = sum(lookup.nbytes for lookup in wide.values())
+    nbytes = _budget(budget, total + kept) - kept
+    rows = {lookup.num_rows for lookup in wide.values()}
+    # Tables of some fields alone have fewer rows than counts; if none has as many, the first one says so.
+    without = rows - {len(counts)} if counts is not None and len(counts) in rows else set()
     found = {
         key: _compressed(
-            _Table(_vectors(lookup), lookup.sizes, lookup.names, counts), nbytes * lookup.nbytes // total, method
+            _Table(_vectors(lookup), lookup.sizes, lookup.names, None if lookup.num_rows in without else counts),
+            nbytes * lookup.nbytes // total,
+            method,
         ).train(lookup.training)
-        for key, lookup in lookups.items()
+        for key, lookup in wide.items()
     }
     for holder in holders:
-        holder.lookup = found[id(holder.lookup)]
+        holder.lookup = found.get(id(holder.lookup), holder.lookup)
     return module
 
 
