@@ -23,7 +23,7 @@ demo: $(INSTALLED) ## index the standard library of the Python here, and search 
 	@$(BIN)/embedkit demo
 
 test: lint ## all checks and the default tests
-	@$(BIN)/python -m pytest
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 slow: $(INSTALLED) ## the slow tests, then every benchmark at smoke size
 	@$(BIN)/python -m pytest -m slow

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from embedkit.evaluation.evaluate import evaluate
     from embedkit.index.faiss_index import FaissIndex
     from embedkit.index.retriever import Retriever
+    from embedkit.modules.lookup.compress import compress, decompress
     from embedkit.training.fit import fit
 
 __version__ = "0.1.0"
@@ -26,6 +27,8 @@ __all__ = [
     "Retriever",
     "VectorCache",
     "__version__",
+    "compress",
+    "decompress",
     "evaluate",
     "fit",
     "load",
@@ -36,6 +39,8 @@ _HOMES = {
     "FaissIndex": "embedkit.index.faiss_index",
     "Retriever": "embedkit.index.retriever",
     "VectorCache": "embedkit.encoders.cache",
+    "compress": "embedkit.modules.lookup.compress",
+    "decompress": "embedkit.modules.lookup.compress",
     "evaluate": "embedkit.evaluation.evaluate",
     "fit": "embedkit.training.fit",
     "load": "embedkit.encoders.loading",

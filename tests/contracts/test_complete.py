@@ -4,6 +4,7 @@ import ast
 from pathlib import Path
 
 import embedkit.losses
+import embedkit.modules.lookup
 
 PACKAGE = Path(__file__).parents[2] / "embedkit"
 CONTRACTS = Path(__file__).parent
@@ -60,6 +61,19 @@ def test_every_pooling_is_in_the_suite():
     suite = (CONTRACTS / "test_pooling.py").read_text(encoding="utf-8")
     assert "LatentAttentionPooling" in poolings
     assert {name for name in poolings if f"{name}(" not in suite} == set()
+
+
+def test_every_lookup_is_in_the_suite_and_exported():
+    lookups = {
+        node.name
+        for path in (PACKAGE / "modules/lookup").glob("*.py")
+        for node in definitions(path)
+        if isinstance(node, ast.ClassDef) and node.name.endswith("Lookup") and not is_abstract(node)
+    }
+    suite = (CONTRACTS / "test_lookup.py").read_text(encoding="utf-8")
+    assert "PlainLookup" in lookups
+    assert {name for name in lookups if name not in suite} == set()
+    assert lookups <= set(embedkit.modules.lookup.__all__)
 
 
 def is_abstract(definition):

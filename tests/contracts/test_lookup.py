@@ -67,7 +67,7 @@ MEMBERS = {
     "pruned": lambda sizes: PrunedLookup.from_weight(torch.randn(sum(sizes), DIM), sizes, keep=0.5),
     "DeepLight": lambda sizes: trained(DeepLightLookup(sizes, DIM, sparsity=0.5)),
     "soft threshold": lambda sizes: SoftThresholdLookup(sizes, DIM, start=-6.0),
-    "compact": lambda sizes: OptEmbedLookup(sizes, DIM).serving(),
+    "compact": lambda sizes: OptEmbedLookup(sizes, DIM).serving(),  # a CompactLookup
     "OptEmbed": lambda sizes: OptEmbedLookup(sizes, DIM),
     "OptEmbed, a threshold a value": lambda sizes: OptEmbedLookup(sizes, DIM, per="row"),
     "dedup": lambda sizes: DedupLookup.from_weight(torch.randn(sum(sizes), DIM).round(), sizes, tolerance=1.0),

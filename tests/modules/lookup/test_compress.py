@@ -251,3 +251,22 @@ def test_what_cannot_be_is_refused(arguments, says):
         decompress(vectors())
     with pytest.raises(InputError, match=r"counts must be one a value, \(300,\); received shape \(2,\)"):
         compress(vectors(), 0.5, counts=[1, 2])
+
+
+def test_a_table_of_width_1_counts_and_stays_as_it_is():
+    wide, narrow = PlainLookup([50, 30], 16), PlainLookup([50, 30], 1)
+    model = torch.nn.ModuleList([FieldEmbedding(wide), FieldEmbedding(narrow)])
+    small = compress(model, 0.5, "int8")
+    assert small[1].lookup.nbytes == narrow.nbytes
+    assert small[0].lookup.nbytes + narrow.nbytes <= 0.5 * (wide.nbytes + narrow.nbytes)
+    torch.testing.assert_close(small[1].lookup.materialize(), narrow.materialize(), rtol=0, atol=0)
+
+
+def test_counts_are_for_the_tables_of_as_many_rows():
+    model = torch.nn.ModuleList([FieldEmbedding(PlainLookup([50, 30], 8)), FieldEmbedding(PlainLookup([30], 8))])
+    counts = torch.arange(80.0)
+    small = compress(model, 0.6, "afm", counts=counts)
+    alone = compress(model[0].lookup, small[0].lookup.nbytes, "afm", counts=counts)
+    torch.testing.assert_close(small[0].lookup.materialize(), alone.materialize(), rtol=0, atol=1e-6)
+    with pytest.raises(InputError, match="counts"):
+        compress(model, 0.6, "afm", counts=torch.ones(7))

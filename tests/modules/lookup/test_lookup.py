@@ -94,5 +94,5 @@ def test_a_folder_says_which_lookup_it_holds(tmp_path):
     assert type(opened) is PlainLookup
     torch.testing.assert_close(opened.materialize(), lookup.materialize(), rtol=0, atol=0)
     (tmp_path / "table" / "config.json").write_text('{"class": "Thread"}')
-    with pytest.raises(ModelError, match="one of embedkit's lookups.*it holds 'Thread'"):
+    with pytest.raises(ModelError, match=r"one of embedkit's lookups.*it holds 'Thread'"):
         load_lookup(tmp_path / "table")
