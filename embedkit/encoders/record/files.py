@@ -1,5 +1,6 @@
 """Click logs from files: CSV, TSV, Parquet, and the libsvm, libfm and libffm formats."""
 
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,18 +31,20 @@ def read_clicks(path: str | Path, *, label: str = "label") -> Clicks:
 
     CSV and TSV have a header; empty cells are missing values and everything is text, so say which fields are numeric
     when the vocabulary is built. In libsvm and libfm files, whose lines are `label index:value …`, the fields are the
-    places in a line, so all lines must have as many; in libffm files, `label field:index:value …`, they have numbers.
+    places in a line, so all lines must have as many; in libffm files, `label field:index:value …`, they have numbers,
+    each once a line.
     Values other than 1 are refused there: categories have none.
 
     Args:
-        path: A file that ends in .csv, .tsv, .parquet, .libsvm, .libfm or .libffm.
+        path: A file that ends in .csv, .tsv, .parquet, .libsvm, .svm, .libfm, .libffm or .ffm.
         label: Name of the column that says whether there was a click.
 
     Returns:
         Columns and labels; labels of -1 and 1 become 0 and 1.
 
     Raises:
-        InputError: The file is empty or of another kind, the label's column is missing, or a label is neither.
+        InputError: The file is empty or of another kind, the label's column is missing, a label is neither, or a line
+            of a sparse file is not as described.
         MissingExtraError: pandas or pyarrow is not installed.
         OSError: The file cannot be opened.
 
@@ -89,7 +92,11 @@ def _sparse(path: Path) -> Clicks:
             parts = line.split()
             if not parts:
                 continue
-            found = dict(_entry(path, number, place, part) for place, part in enumerate(parts[1:]))
+            entries = [_entry(path, number, place, part) for place, part in enumerate(parts[1:])]
+            found = dict(entries)
+            if len(found) < len(entries):
+                message = f"{path}: each line must name a field once; line {number} does not: {line.strip()[:60]!r}"
+                raise InputError(message)
             if (labels and found.keys() != fields.keys()) or not found:
                 message = (
                     f"{path}: each line must name the same fields, {len(fields) or 'at least one'}; "
@@ -117,13 +124,20 @@ def _labels(path: Path, column: Any) -> NDArray[np.float32]:
     try:
         labels = np.asarray(column, dtype=np.float32)
     except (TypeError, ValueError):
-        labels = np.full(1, np.nan, dtype=np.float32)
+        labels = np.fromiter((_number(label) for label in column), dtype=np.float32)
     wrong = ~np.isin(labels, (-1, 0, 1))
     if wrong.any() or {-1, 0} <= set(np.unique(labels).tolist()):
         received = f"{list(column)[int(wrong.argmax())]!r}" if wrong.any() else "-1 and 0"
         message = f"{path}: labels must be 0 and 1, or -1 and 1; received {received}"
         raise InputError(message)
     return (labels > 0).astype(np.float32)
+
+
+def _number(label: Any) -> float:
+    try:
+        return float(label)
+    except (TypeError, ValueError):
+        return math.nan
 
 
 def _empty(path: Path) -> InputError:
