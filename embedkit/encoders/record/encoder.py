@@ -1,5 +1,6 @@
 """Encoders of records, the vectors of single values, and whole arrays of records at once."""
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from tqdm import tqdm
 
 from embedkit.encoders.encoder import Encoder
 from embedkit.encoders.inputs import Features, InputModule, PreparedInputs, described
-from embedkit.encoders.record.fields import Vocabulary
+from embedkit.encoders.record.fields import Vocabulary, key_of
 from embedkit.encoders.record.records import Records
 from embedkit.errors import InputError
 from embedkit.modules.lookup import FieldEmbedding, Lookup, PlainLookup, load_lookup
@@ -58,7 +59,7 @@ class RecordInput(InputModule):
 
     def key(self, value: Any) -> bytes | None:
         """The values of the fields that are read."""
-        return repr([value[name] for name in self.vocabulary.names]).encode(errors="backslashreplace")
+        return repr([key_of(value[name]) for name in self.vocabulary.names]).encode(errors="backslashreplace")
 
     def prepare(self, inputs: list[Any], prompt: str | None, task: str | None) -> PreparedInputs:
         """Look the values up in the vocabulary.
@@ -160,7 +161,7 @@ def encode_field(encoder: Encoder, field: str, values: Sequence[Any] | None = No
         float32 (n, dim).
 
     Raises:
-        InputError: The encoder reads no records, or there is no such field.
+        InputError: The encoder reads no records, there is no such field, or `values` is a text.
 
     Example:
         >>> encoder = record_encoder(Vocabulary.fit({"user": ["ann", "bob"], "item": ["tea", "jam"]}), dim=4)
@@ -169,6 +170,9 @@ def encode_field(encoder: Encoder, field: str, values: Sequence[Any] | None = No
     """
     reader = _reader(encoder)
     place = reader.vocabulary.place_of(field)
+    if isinstance(values, str | bytes):
+        message = f"values must be a list of values; received {described(values)}: put one value in a list"
+        raise InputError(message)
     known = reader.vocabulary.values[place]
     ids = np.array([reader.vocabulary.id_of(field, value) for value in (known if values is None else values)])
     column = torch.tensor([place], device=encoder.device)
@@ -186,16 +190,19 @@ def encode_records(
     Args:
         encoder: From `record_encoder`.
         records: From the encoder's vocabulary; may be mapped from disk.
-        batch_size: Records a batch.
+        batch_size: Records a batch, at least 1.
         show_progress_bar: None shows one on a terminal.
 
     Returns:
         float32 (n, fields · dim).
 
     Raises:
-        InputError: The encoder reads no records, or an id is out of range.
+        InputError: The encoder reads no records, or an id or `batch_size` is out of range.
     """
     reader = _reader(encoder)
+    if operator.index(batch_size) < 1:
+        message = f"batch_size must be at least 1; received {batch_size}"
+        raise InputError(message)
     found = np.empty((len(records), reader.get_embedding_dimension()), dtype=np.float32)
     hidden = None if show_progress_bar is None else not show_progress_bar
     with encoder.forward_lock, torch.inference_mode():

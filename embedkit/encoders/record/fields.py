@@ -2,7 +2,7 @@
 
 import math
 import operator
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -48,6 +48,12 @@ class Field:
             raise InputError(message)
         if not isinstance(self.max_values, int) or self.max_values < 1:
             message = f"max_values of field {self.name!r} must be at least 1; received {self.max_values!r}"
+            raise InputError(message)
+        if not isinstance(self.name, str):
+            message = f"name of a field must be text; received {self.name!r}: columns are found by their names as text"
+            raise InputError(message)
+        if not isinstance(self.separator, str) or not self.separator:
+            message = f"separator of field {self.name!r} must be text, not empty; received {self.separator!r}"
             raise InputError(message)
 
     @property
@@ -99,12 +105,12 @@ class Vocabulary:
         Args:
             data: A frame, a mapping of columns, or records (mappings of one value a field).
             fields: Which fields, and of what kind; a name alone is a categorical field. None takes all, numeric where
-                the column holds floating point numbers.
+                the column holds numbers, floating point ones among them.
             min_count: Values seen less often are not known.
 
         Raises:
-            InputError: There is no record or no field, a field is missing or named twice, or a numeric field holds
-                something else.
+            InputError: There is no record or no field, a field is missing or named twice, a numeric field holds
+                something else, or a categorical one several values.
         """
         columns = as_columns(data)
         chosen = [Field(name, _kind_of(column)) for name, column in columns.items()] if fields is None else fields
@@ -120,7 +126,8 @@ class Vocabulary:
             if field.kind == "numeric":
                 numbers = _numbers(field.name, columns[field.name])
                 known = numbers[~np.isnan(numbers)]
-                spread = float(known.std()) if len(known) else 0.0
+                # Of equal numbers it need not be 0 but what rounding left, which would stretch others beyond measure.
+                spread = float(known.std()) if len(known) and known.min() < known.max() else 0.0
                 scales[field.name] = (float(known.mean()) if len(known) else 0.0, spread or 1.0)
                 values.append([])
                 counts.append(np.array([len(numbers) - len(known), len(known)]))
@@ -155,7 +162,7 @@ class Vocabulary:
             Ids, weights (None where all are 1), and how many values of each field were not known.
 
         Raises:
-            InputError: A field is missing, or a numeric field holds something else.
+            InputError: A field is missing, a numeric field holds something else, or a categorical one several values.
         """
         columns = as_columns(data)
         _check_fields(self.fields, columns)
@@ -177,7 +184,7 @@ class Vocabulary:
             InputError: There is no such field, or it is numeric.
         """
         place = self.place_of(field)
-        key = _key(value)
+        key = key_of(value)
         return MISSING if key is None else self._ids[place].get(key, UNSEEN)
 
     def place_of(self, field: str) -> int:
@@ -236,7 +243,7 @@ class Vocabulary:
             known = ~np.isnan(numbers)
             return known.astype(np.int32)[:, None], np.where(known, numbers, 1).astype(np.float32)[:, None]
         ids_of = self._ids[place]
-        codes, distinct = _factorized(column)
+        codes, distinct = _factorized(field, column)
         if field.kind == "categorical":
             ids = np.array([MISSING if key is None else ids_of.get(key, UNSEEN) for key in distinct], dtype=np.int32)
             return ids[codes][:, None], np.ones((len(codes), 1), dtype=np.float32)
@@ -255,17 +262,24 @@ def as_columns(data: Any) -> dict[str, Any]:
     Args:
         data: A frame (pandas or polars), a mapping of columns, or a list of records.
 
+    Returns:
+        Name, as text, → column.
+
     Raises:
-        InputError: It is none of these, has no record, or its columns differ in length.
+        InputError: It is none of these, has no record, or its columns differ in length or share a name.
     """
     if isinstance(data, Mapping):
-        columns = dict(data)
+        named = [(str(name), column) for name, column in data.items()]
     elif hasattr(data, "columns") and hasattr(data, "__getitem__"):
-        columns = {str(name): data[name] for name in data.columns}
+        named = [(str(name), data[name]) for name in data.columns]
     elif isinstance(data, Sequence) and data and all(isinstance(record, Mapping) for record in data):
-        columns = dict(_from_records(data))
+        named = list(_from_records(data))
     else:
         message = f"records must be a frame, a mapping of columns or a list of mappings; received {_described(data)}"
+        raise InputError(message)
+    columns = dict(named)
+    if len(columns) < len(named):
+        message = f"columns must have different names; received {', '.join(name for name, _ in named)}: rename some"
         raise InputError(message)
     lengths = {name: len(column) if _is_column(column) else -1 for name, column in columns.items()}
     if len(set(lengths.values())) != 1 or min(lengths.values()) < 1:
@@ -275,7 +289,8 @@ def as_columns(data: Any) -> dict[str, Any]:
 
 
 def _is_column(column: Any) -> bool:
-    return hasattr(column, "__len__") and not isinstance(column, str | bytes | Mapping)
+    unordered = isinstance(column, str | bytes | Mapping | set | frozenset)
+    return hasattr(column, "__len__") and getattr(column, "ndim", 1) > 0 and not unordered
 
 
 def _from_records(records: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[Any]]]:
@@ -300,13 +315,21 @@ def _check_fields(fields: Sequence[Field], columns: Columns) -> None:
 
 def _kind_of(column: Any) -> Kind:
     kind = str(getattr(column, "dtype", "")).lower()
-    if kind.startswith("float"):
+    if kind.startswith(("float", "double")):
         return "numeric"
-    first = next((value for value in column if value is not None), None)
-    return "numeric" if isinstance(first, float) and not first.is_integer() else "categorical"
+    if kind not in {"", "object"}:
+        return "categorical"
+    floats = False
+    for value in column:
+        if key_of(value) is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+            return "categorical"
+        floats = floats or isinstance(value, float | np.floating)
+    return "numeric" if floats else "categorical"
 
 
-def _key(value: Any) -> str | None:
+def key_of(value: Any) -> str | None:
     """How a value is known: as text, whole numbers alike whatever their type; None for a missing one."""
     if value is None:
         return None
@@ -314,22 +337,50 @@ def _key(value: Any) -> str | None:
         if math.isnan(value):
             return None
         return str(int(value)) if float(value).is_integer() else str(float(value))
-    if isinstance(value, list | tuple | np.ndarray):
-        return _LIST + _LIST.join(_key(each) or "" for each in value)
-    text = str(value)
+    if isinstance(value, bytes):
+        value = value.decode(errors="backslashreplace")
+    elif isinstance(value, np.datetime64):  # as pandas writes times
+        value = value.astype("datetime64[us]").item()
+    elif isinstance(value, np.generic | str | Mapping):
+        pass
+    elif getattr(value, "ndim", None) == 0:  # an array of one number
+        return key_of(value.item())
+    elif isinstance(value, Collection):
+        keys = [key_of(each) or "" for each in value]
+        return _LIST + _LIST.join(sorted(keys) if isinstance(value, set | frozenset) else keys)
+    text = "" if value is None else str(value)
     return None if text in {"", "<NA>", "NaT"} else text
 
 
-def _factorized(column: Any) -> tuple[NDArray[np.int64], list[str | None]]:
-    """Place of each value among the distinct ones, and these."""
+def _factorized(field: Field, column: Any) -> tuple[NDArray[np.int64], list[str | None]]:
+    """Place of each value among the distinct ones, and these.
+
+    Raises:
+        InputError: A categorical field has several values in a record.
+    """
+    codes, distinct = _places(column)
+    several = next((key for key in distinct if key is not None and key.startswith(_LIST)), None)
+    if field.kind == "categorical" and several is not None:
+        message = (
+            f"field {field.name!r} must have one value a record; received {several.split(_LIST)[1:]}: pass a list of "
+            f"records, or Field({field.name!r}, 'multi') for a field of several values"
+        )
+        raise InputError(message)
+    return codes, distinct
+
+
+def _places(column: Any) -> tuple[NDArray[np.int64], list[str | None]]:
     if hasattr(column, "factorize"):  # a column of a pandas frame
         with suppress(TypeError):  # lists cannot be
             codes, distinct = column.factorize(use_na_sentinel=False)
-            return np.asarray(codes, dtype=np.int64), [_key(value) for value in distinct]
-    if isinstance(column, np.ndarray) and column.dtype.kind in "iuU":
+            keys = [key_of(value) for value in distinct]
+            # Values of many types are told apart below: to pandas 1 and True are one value.
+            if column.dtype != object or all(isinstance(value, str) or key_of(value) is None for value in distinct):
+                return np.asarray(codes, dtype=np.int64), keys
+    if isinstance(column, np.ndarray) and column.ndim == 1 and column.dtype.kind in "iuU":
         distinct, codes = np.unique(column, return_inverse=True)
-        return codes, [_key(value) for value in distinct.tolist()]
-    keys = [_key(value) for value in column]
+        return codes, [key_of(value) for value in distinct.tolist()]
+    keys = [key_of(value) for value in column]
     places = {key: place for place, key in enumerate(dict.fromkeys(keys))}
     return np.fromiter((places[key] for key in keys), dtype=np.int64, count=len(keys)), list(places)
 
@@ -344,7 +395,7 @@ def _parted(field: Field, key: str | None) -> list[str]:
 
 def _seen(field: Field, column: Any, min_count: int) -> tuple[dict[str, int], int, int]:
     """Values that were seen often enough, most frequent first; how often the others were; how often there was none."""
-    codes, distinct = _factorized(column)
+    codes, distinct = _factorized(field, column)
     times = np.bincount(codes, minlength=len(distinct)).tolist()
     seen: dict[str, int] = {}
     missing = 0
@@ -360,9 +411,12 @@ def _seen(field: Field, column: Any, min_count: int) -> tuple[dict[str, int], in
 
 def _numbers(name: str, column: Any) -> NDArray[np.float64]:
     """A numeric column; NaN where there is no value."""
-    try:
-        numbers = np.asarray(column, dtype=np.float64)
-    except (TypeError, ValueError):
+    numbers: NDArray[np.float64] | None = None
+    with suppress(TypeError, ValueError):
+        read = np.asarray(column)
+        if read.ndim == 1 and read.dtype.kind not in "cmM":  # times would become numbers
+            numbers = read.astype(np.float64)
+    if numbers is None:
         numbers = np.fromiter((_number(name, row, value) for row, value in enumerate(column)), dtype=np.float64)
     if np.isinf(numbers).any():
         row = int(np.flatnonzero(np.isinf(numbers))[0])
@@ -372,13 +426,13 @@ def _numbers(name: str, column: Any) -> NDArray[np.float64]:
 
 
 def _number(name: str, row: int, value: Any) -> float:
-    if _key(value) is None:
+    if key_of(value) is None:
         return math.nan
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        message = f"numeric field {name!r} must hold numbers; received {value!r} in record {row}"
-        raise InputError(message) from None
+    with suppress(TypeError, ValueError):
+        if not isinstance(value, np.datetime64 | np.timedelta64):  # which float takes for numbers
+            return float(value)
+    message = f"numeric field {name!r} must hold numbers; received {value!r} in record {row}"
+    raise InputError(message)
 
 
 def _described(value: Any) -> str:

@@ -50,6 +50,28 @@ def test_values_of_a_field_have_vectors_of_their_own(vocabulary):
     assert index.search(users[0], k=1).ids[0] == vocabulary.values[0][0]
 
 
+def test_long_lists_that_differ_have_different_vectors():
+    vocabulary = Vocabulary.fit({"tags": [["a", "b"]]}, [Field("tags", "multi", max_values=2000)])
+    first = np.array(["a"] * 2000, dtype=object) + np.arange(2000).astype(str).astype(object)
+    second = first.copy()
+    second[1000] = "b"  # where numpy's text of an array has dots
+    encoder = record_encoder(vocabulary, dim=4)
+    together = encoder.encode([{"tags": first}, {"tags": second}])
+    np.testing.assert_allclose(together[1], encoder.encode({"tags": second}), atol=1e-6)
+    assert (together[0] != together[1]).any()
+
+
+def test_a_text_is_no_list_of_values(vocabulary):
+    with pytest.raises(InputError, match=r"values must be a list.*received str 'ann'"):
+        encode_field(record_encoder(vocabulary), "user", "ann")
+
+
+@pytest.mark.parametrize("batch_size", [0, -1])
+def test_a_batch_has_a_record_at_least(vocabulary, batch_size):
+    with pytest.raises(InputError, match=f"batch_size must be at least 1; received {batch_size}"):
+        encode_records(record_encoder(vocabulary), vocabulary.records(COLUMNS), batch_size=batch_size)
+
+
 def test_an_encoder_opens_again(vocabulary, tmp_path):
     encoder = record_encoder(vocabulary, dim=4)
     encoder.save(tmp_path / "model")

@@ -65,6 +65,86 @@ def test_lists_are_several_values():
     assert found.ids.tolist() == [[2, 1, 0], [3, 0, 0]]
 
 
+@pytest.mark.parametrize(
+    "column",
+    [
+        [["a", "b"], ["b"]],
+        [{"b", "a"}, {"b"}],
+        [("a", "b"), ("b",)],
+        [b"a|b", b"b"],
+        np.array([["a", "b"], ["b", ""]]),
+        pd.Series([("a", "b"), ("b",)]),
+        pl.Series([["a", "b"], ["b"]]),
+    ],
+)
+def test_several_values_come_in_many_forms(column):
+    vocabulary = Vocabulary.fit({"tags": column}, [Field("tags", "multi", max_values=2)])
+    assert vocabulary.values == (("b", "a"),)
+    assert vocabulary.records({"tags": column}).ids.tolist() == [[3, 2], [2, 0]]
+
+
+def test_rows_of_whole_numbers_are_several_values():
+    vocabulary = Vocabulary.fit({"tags": np.array([[7, 8], [8, 9]])}, [Field("tags", "multi", max_values=2)])
+    assert vocabulary.values == (("8", "7", "9"),)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        (np.array([b"ann"]), "ann"),
+        ([b"ann"], "ann"),
+        (np.array(["2020-01-02"], dtype="datetime64[ns]"), "2020-01-02 00:00:00"),
+        (pd.Series(pd.to_datetime(["2020-01-02"])), "2020-01-02 00:00:00"),
+        ([np.array(7)], "7"),
+        (pd.Series([2**60 + 1]), str(2**60 + 1)),
+        (pd.Categorical(["x"], categories=["y", "x"]), "x"),
+        (pl.Series([True]), "True"),
+        (np.array([True]), "True"),
+    ],
+)
+def test_a_value_is_the_same_whatever_holds_it(column, value):
+    assert Vocabulary.fit({"field": column}, ["field"]).values == ((value,),)
+
+
+def test_true_and_1_are_two_values_in_any_order():
+    for column in ([True, 1, "x"], [1, True, "x"]):
+        for data in (column, pd.Series(column, dtype=object), np.array(column, dtype=object)):
+            assert Vocabulary.fit({"field": data}, ["field"]).values == (("1", "True", "x"),)
+
+
+@pytest.mark.parametrize(
+    ("column", "kind"),
+    [
+        ([1.0, 2.5], "numeric"),
+        ([3.0, None, 5.0], "numeric"),
+        ([1, 2.5], "numeric"),
+        ([float("nan"), "ann"], "categorical"),
+        (pd.Series([float("nan"), "ann"], dtype=object), "categorical"),
+        (pd.Series([1.0, None], dtype="double[pyarrow]"), "numeric"),
+        ([True, 0.5], "categorical"),
+        ([None, None], "categorical"),
+    ],
+)
+def test_a_column_says_of_what_kind_it_is(column, kind):
+    assert Vocabulary.fit({"field": column}).fields[0].kind == kind
+
+
+def test_equal_numbers_have_no_spread_whatever_rounding_says():
+    vocabulary = Vocabulary.fit({"price": [0.1, 0.1, 0.1]}, [Field("price", "numeric")])
+    assert vocabulary.scales["price"] == (pytest.approx(0.1), 1.0)
+    assert vocabulary.records({"price": [0.2]}).weights.item() == pytest.approx(0.1)
+
+
+def test_names_are_text(tmp_path):
+    frame = pd.DataFrame([[1.5, 2], [2.5, 3]])
+    for data in (frame, {0: [1.5, 2.5], 1: [2, 3]}, [{0: 1.5, 1: 2}, {0: 2.5, 1: 3}]):
+        vocabulary = Vocabulary.fit(data)
+        assert vocabulary.names == ("0", "1")
+        vocabulary.save(tmp_path / "vocabulary.json")
+        found = Vocabulary.load(tmp_path / "vocabulary.json").records(data)
+        assert found.ids.tolist() == [[1, 2], [1, 3]]
+
+
 def test_floats_are_numeric_unless_told_otherwise():
     vocabulary = Vocabulary.fit(pd.DataFrame({"price": [1.5, 2.5], "user": [1, 2]}))
     assert [field.kind for field in vocabulary.fields] == ["numeric", "categorical"]
@@ -98,6 +178,18 @@ def test_a_field_of_one_value_and_a_constant_number_are_fine():
             [Field("price", "numeric")],
             "'price' must be finite; received inf in record 1",
         ),
+        ({"price": pd.Series(pd.to_datetime(["2020-01-01", None]))}, [Field("price", "numeric")], "must hold numbers"),
+        ({"price": np.array(["2020", "NaT"], "M8[s]")}, [Field("price", "numeric")], "must hold numbers"),
+        ({"price": np.ones((3, 2))}, [Field("price", "numeric")], "must hold numbers.*in record 0"),
+        (
+            {"user": [["ann", "bob"], "eve"]},
+            ["user"],
+            r"'user' must have one value.*received \['ann', 'bob'\].*'multi'",
+        ),
+        (pd.DataFrame([[1, 2]], columns=["user", "user"]), None, "different names; received user, user"),
+        ({1: [1], "1": [2]}, None, "different names; received 1, 1"),
+        ({"user": np.array(3)}, None, "columns must be lists"),
+        ({"user": {"ann", "bob"}}, None, "columns must be lists"),
     ],
 )
 def test_data_that_is_none_is_refused(data, fields, says):
@@ -105,10 +197,12 @@ def test_data_that_is_none_is_refused(data, fields, says):
         Vocabulary.fit(data, fields)
 
 
-@pytest.mark.parametrize("options", [{"kind": "vector"}, {"kind": "multi", "max_values": 0}])
+@pytest.mark.parametrize("options", [{"kind": "vector"}, {"kind": "multi", "max_values": 0}, {"separator": ""}])
 def test_fields_out_of_range_are_refused(options):
     with pytest.raises(InputError, match="of field 'user' must be"):
         Field("user", **options)
+    with pytest.raises(InputError, match="name of a field must be text; received 1"):
+        Field(1)
 
 
 def test_a_numeric_field_has_no_values():
