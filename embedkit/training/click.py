@@ -120,7 +120,7 @@ class ClickTraining:
 
     Attributes:
         history: Its epochs, those of the run it went on from included.
-        best_epoch: Whose weights the model has, from 1: the one of the best AUC.
+        best_epoch: Whose weights the model has, from 1: of those whose lookups were final the one of the best AUC.
         samples_per_second: Records trained on a second, without validation; NaN if nothing was left to do.
     """
 
@@ -165,6 +165,9 @@ def fit_clicks(  # noqa: PLR0913 (what a training run is made of)
     rate by `plateau_factor`; `patience` of them in a row end the training. Weights that a lookup keeps for itself are
     left to the optimisers it brings: `own_optimizer` steps on training data, `search_optimizer` then on a batch of
     validation data. What a lookup's `penalty` says is added to both losses.
+
+    A lookup that comes to its size in training (`Lookup.is_final`), since it prunes step by step, is trained to the
+    end: until it has that size no epoch is the best, lowers the rate or ends the training.
 
     Args:
         model: What is trained.
@@ -359,7 +362,8 @@ class _Run:
     def is_over(self) -> bool:
         """Whether the last epoch is done, or nothing got better for too long."""
         patience = self.options["patience"]
-        return len(self.history) >= self.options["epochs"] or (patience is not None and self.fruitless >= patience)
+        in_vain = patience is not None and self.best_epoch > 0 and self.fruitless >= patience
+        return len(self.history) >= self.options["epochs"] or in_vain
 
     def epoch(self) -> None:
         """Train on all records once, then look how good the model is."""
@@ -385,8 +389,10 @@ class _Run:
         metrics = click_metrics(
             _predict(self.model, self.validation, self.options["batch_size"]), _labels(self.validation)
         )
-        best = self.history[self.best_epoch - 1].auc if self.history else -math.inf
+        best = self.history[self.best_epoch - 1].auc if self.best_epoch else -math.inf
         self.history.append(ClickEpoch(loss, *metrics, rate))
+        if not all(lookup.is_final() for lookup in self.lookups):
+            return
         if metrics.auc > best:
             self.best_epoch, self.best = len(self.history), _copied(self.model.state_dict())
         else:

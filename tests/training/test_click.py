@@ -10,7 +10,18 @@ from torch import nn
 
 from embedkit.errors import CorruptFileError, InputError
 from embedkit.modules.interaction import ClickModel, deepfm, finalnet, logistic_regression
-from embedkit.modules.lookup import FieldEmbedding, PlainLookup
+from embedkit.modules.lookup import (
+    AutoDimLookup,
+    AutoSrhLookup,
+    DeepLightLookup,
+    FieldEmbedding,
+    LearnedStepLookup,
+    MGQELookup,
+    OptEmbedLookup,
+    PlainLookup,
+    QuantizedTrainingLookup,
+    SoftThresholdLookup,
+)
 from embedkit.training import click
 from embedkit.training.click import ClickData, click_metrics, fit_clicks, predict_clicks
 
@@ -269,7 +280,57 @@ def test_own_weights_are_left_to_own_optimisers():
     assert searched == {"embedding.lookup.shift"}
 
 
+@pytest.mark.parametrize("kind", [DeepLightLookup, AutoSrhLookup])
+def test_what_prunes_step_by_step_is_trained_to_its_end(kind, monkeypatch):
+    nbytes = 4 * 4 * sum(SIZES) * 2 // 3
+    lookup = kind.for_budget(SIZES, 4, nbytes, counts=torch.arange(sum(SIZES)))
+    model = make(lookup)
+    follow(monkeypatch, [0.9, 0.8, 0.7, 0.6, 0.65])
+    done = fit_clicks(model, TRAIN, VALIDATION, **settings(epochs=5, patience=2))
+    assert done.best_epoch == len(done.history) == 5
+    assert {epoch.learning_rate for epoch in done.history} == {0.01}
+    assert lookup.serving().nbytes <= nbytes
+
+
 # -- going on ------------------------------------------------------------------------------------------------------
+
+
+def lookups_that_train():
+    counts = torch.arange(sum(SIZES))
+    return {
+        "ALPT": lambda: LearnedStepLookup(SIZES, 4, bits=4),
+        "AutoDim": lambda: AutoDimLookup(SIZES, 4),
+        "AutoSrh": lambda: AutoSrhLookup(SIZES, 4, counts, sparsity=0.5),
+        "DeepLight": lambda: DeepLightLookup(SIZES, 4, sparsity=0.5, every=7),
+        "int, stochastic": lambda: QuantizedTrainingLookup(SIZES, 4, bits=4),
+        "MGQE": lambda: MGQELookup(SIZES, 4, counts, parts=2, num_codes=8, cold_codes=4),
+        "OptEmbed": lambda: OptEmbedLookup(SIZES, 4),
+        "PEP": lambda: SoftThresholdLookup(SIZES, 4),
+    }
+
+
+@pytest.mark.parametrize("name", lookups_that_train())
+def test_every_lookup_goes_on_bit_for_bit(name, tmp_path, monkeypatch):
+    def made():
+        torch.manual_seed(0)
+        return make(lookups_that_train()[name]())
+
+    options, epoch = settings(epochs=3, patience=None), click._Run.epoch
+    whole = made()
+    expected = fit_clicks(whole, TRAIN, VALIDATION, **options)
+
+    def killed(run):
+        if len(run.history) == 1:
+            raise KeyboardInterrupt
+        epoch(run)
+
+    monkeypatch.setattr(click._Run, "epoch", killed)
+    with pytest.raises(KeyboardInterrupt):
+        fit_clicks(made(), TRAIN, VALIDATION, **options, folder=tmp_path / "run")
+    monkeypatch.undo()
+    parts = made()
+    assert fit_clicks(parts, TRAIN, VALIDATION, **options, folder=tmp_path / "run") == expected
+    assert same_weights(parts, whole)
 
 
 @pytest.mark.parametrize("cut", [1, 3])

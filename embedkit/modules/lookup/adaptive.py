@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from embedkit.errors import InputError
-from embedkit.modules.lookup.budget import check_budget
 from embedkit.modules.lookup.checks import check_sizes
 from embedkit.modules.lookup.lookup import Lookup, whole_numbers
+from embedkit.modules.lookup.packing import check_budget, check_share, checked_counts
 from embedkit.modules.lookup.universal_hash import hash_coefficients, universal_hash
 
 
@@ -61,21 +61,21 @@ class AdaptiveLookup(Lookup):
         dim: int,
         *,
         names: Sequence[str] | None = None,
-        counts: Tensor,
+        counts: Tensor | Sequence[float],
         hot_rows: int,
         cold_rows: int,
         seed: int = 0,
         std: float = 0.01,
     ) -> None:
         super().__init__(sizes, dim, names=names)
-        _check_counts(counts, self.num_rows)
+        counts = checked_counts(counts, self.num_rows)
         check_sizes(least=0, hot_rows=hot_rows)
         check_sizes(least=0 if hot_rows == self.num_rows else 1, cold_rows=cold_rows)
         if hot_rows > self.num_rows:
             message = f"hot_rows must be at most the number of values, {self.num_rows}; received {hot_rows}"
             raise InputError(message)
         self.hot_rows, self.cold_rows, self.seed, self.std = hot_rows, cold_rows, seed, std
-        hot = torch.as_tensor(counts).argsort(descending=True, stable=True)[:hot_rows].cpu()
+        hot = counts.argsort(descending=True, stable=True)[:hot_rows].cpu()
         coefficients = hash_coefficients(seed, self.sizes, 1)
         remap = torch.cat(
             [
@@ -95,7 +95,7 @@ class AdaptiveLookup(Lookup):
         nbytes: int,
         *,
         names: Sequence[str] | None = None,
-        counts: Tensor | None = None,
+        counts: Tensor | Sequence[float] | None = None,
         seed: int = 0,
         hot_share: float = 0.5,
     ) -> Self:
@@ -116,12 +116,10 @@ class AdaptiveLookup(Lookup):
         if counts is None:
             message = f"counts must be given, how often each value occurs: {cls.__name__} tells values apart by it"
             raise InputError(message)
-        if not 0 <= hot_share <= 1:
-            message = f"hot_share must be between 0 and 1; received {hot_share}"
-            raise InputError(message)
+        check_share("hot_share", hot_share)
         values = sum(whole_numbers(sizes))
         (dim,) = whole_numbers([dim], name="dim")
-        check_budget(cls, 4 * values + 4 * dim, nbytes)
+        check_budget(nbytes, 4 * values + 4 * dim, f"the smallest {cls.__name__} of these fields")
         rows = (nbytes - 4 * values) // (4 * dim)
         hot_rows = values if rows >= values else min(int(rows * hot_share), rows - 1)
         cold_rows = 0 if rows >= values else rows - hot_rows
@@ -135,12 +133,3 @@ class AdaptiveLookup(Lookup):
     def vectors(self, rows: Tensor, fields: Tensor) -> Tensor:
         """Rows that the map names."""
         return nn.functional.embedding(self.remap[rows], self.weight)
-
-
-def _check_counts(counts: Tensor, num_rows: int) -> None:
-    if counts.shape != (num_rows,) or (counts < 0).any():
-        message = (
-            f"counts must be ({num_rows},), one a value and none below 0; received shape {tuple(counts.shape)}"
-            f"{' with numbers below 0' if (counts < 0).any() else ''}"
-        )
-        raise InputError(message)

@@ -143,7 +143,7 @@ class LearnedStepLookup(Lookup):
         served = QuantizedLookup(self.sizes, self.dim, names=self.names, bits=self.bits, symmetric=True)
         with torch.no_grad():
             served.codes = pack(_codes(self.weight, self.step, self.bits), self.bits)
-            served.scale = self.step[:, 0].float()
+            served.scale = self.step[:, 0].float().clone()
         return served.to(self.weight.device)
 
 

@@ -136,7 +136,15 @@ class AutoSrhLookup(Lookup):
         if progress >= 1:
             with torch.no_grad():
                 size = (self.alpha[self.group.long()] * self.weight).abs().masked_fill(~self.mask, -1)
-                self.mask &= largest(size, size.numel() - round(self.sparsity * size.numel()))
+                self.mask &= largest(size, self._kept)
+
+    @property
+    def _kept(self) -> int:
+        return self.mask.numel() - round(self.sparsity * self.mask.numel())
+
+    def is_final(self) -> bool:
+        """Whether it was pruned."""
+        return int(self.mask.sum()) <= self._kept
 
     def serving(self) -> PrunedLookup:
         """What is left, with alpha multiplied in."""

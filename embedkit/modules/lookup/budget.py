@@ -6,21 +6,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from embedkit.errors import InputError
-
-
-def check_budget(kind: type, least: int, nbytes: int) -> None:
-    """Check that a budget reaches for the smallest that a lookup can be.
-
-    Raises:
-        InputError: It does not.
-    """
-    if nbytes < least:
-        message = (
-            f"nbytes must be at least {least}, the smallest {kind.__name__} of these fields; received {nbytes}: "
-            "raise the budget or store less per field"
-        )
-        raise InputError(message)
+from embedkit.modules.lookup.packing import check_budget
 
 
 def largest_size(kind: type, cost: Callable[[int], int], nbytes: int, *, least: int, most: int) -> int:
@@ -29,7 +15,7 @@ def largest_size(kind: type, cost: Callable[[int], int], nbytes: int, *, least: 
     Raises:
         InputError: Not even the smallest is.
     """
-    check_budget(kind, cost(least), nbytes)
+    check_budget(nbytes, cost(least), f"the smallest {kind.__name__} of these fields")
     return least + bisect_right(range(least, most + 1), nbytes, key=cost) - 1
 
 

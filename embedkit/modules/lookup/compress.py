@@ -100,7 +100,7 @@ def compress(
         raise InputError(message)
     if isinstance(table, Lookup):
         nbytes = _budget(budget, table.nbytes)
-        return _compressed(_Table(_vectors(table), table.sizes, table.names, counts), nbytes, method)
+        return _compressed(_Table(table.materialize(), table.sizes, table.names, counts), nbytes, method)
     if isinstance(table, nn.Module):
         return _with_compressed_lookups(table, budget, method, counts)
     weight = torch.from_numpy(as_embeddings(_as_array(table), what="table"))
@@ -123,7 +123,7 @@ def decompress(compressed: Lookup) -> Embeddings:
     if not isinstance(compressed, Lookup):
         message = f"compressed must be a lookup; received {type(compressed).__name__}"
         raise InputError(message)
-    vectors: Embeddings = np.ascontiguousarray(_vectors(compressed).float().cpu().numpy())
+    vectors: Embeddings = np.ascontiguousarray(compressed.materialize().float().cpu().numpy())
     return vectors
 
 
@@ -146,7 +146,7 @@ class _Table:
 
     def error_of(self, lookup: Lookup) -> float:
         """Mean square error of a row, over the data."""
-        errors = (_vectors(lookup) - self.weight).double().square().sum(1)
+        errors = (lookup.materialize() - self.weight).double().square().sum(1)
         shares = torch.ones_like(errors) if self.counts is None else self.counts.to(errors.device)
         return float((errors * shares).sum() / shares.sum().clamp(min=1e-300))
 
@@ -190,7 +190,7 @@ def _with_compressed_lookups(
     without = rows - {len(counts)} if counts is not None and len(counts) in rows else set()
     found = {
         key: _compressed(
-            _Table(_vectors(lookup), lookup.sizes, lookup.names, None if lookup.num_rows in without else counts),
+            _Table(lookup.materialize(), lookup.sizes, lookup.names, None if lookup.num_rows in without else counts),
             nbytes * lookup.nbytes // total,
             method,
         ).train(lookup.training)
@@ -199,15 +199,6 @@ def _with_compressed_lookups(
     for holder in holders:
         holder.lookup = found.get(id(holder.lookup), holder.lookup)
     return module
-
-
-def _vectors(lookup: Lookup) -> Tensor:
-    """All vectors as they are in evaluation."""
-    training = lookup.training
-    try:
-        return lookup.eval().materialize()
-    finally:
-        lookup.train(training)
 
 
 def _budget(budget: float, original: int) -> int:
@@ -302,7 +293,8 @@ def _least_of_blocks(table: _Table) -> int:
 
 
 def _dedup(table: _Table, nbytes: int) -> Lookup:
-    spread = float(table.weight.max() - table.weight.min())
+    # Zeros fill the last block up, and count as numbers of it.
+    spread = float(table.weight.max().clamp(min=0) - table.weight.min().clamp(max=0))
     # The last is a hair more than the whole spread: it merges all there is, and so fits.
     for tolerance in [0.0, *(1.001 * spread * 2.0**-power for power in range(10, -1, -1))]:
         lookup = DedupLookup.from_weight(table.weight, table.sizes, tolerance=tolerance, names=table.names)

@@ -104,7 +104,7 @@ class DedupLookup(Lookup):
         """
         weight = checked_weight(weight, sizes)
         check_share("similarity", similarity)
-        if tolerance < 0:
+        if not tolerance >= 0:
             message = f"tolerance must be at least 0; received {tolerance}"
             raise InputError(message)
         num_rows, dim = weight.shape

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -72,10 +73,13 @@ class Lookup(nn.Module, ABC):
             (batch, columns, dim).
 
         Raises:
-            InputError: `ids` is of another shape or type, or an id is out of range.
+            InputError: `ids` is of another shape or type, an id is out of range, or there is no such field.
         """
         if fields is None:
             fields = torch.arange(len(self.sizes), device=self.offsets.device)
+        elif fields.ndim != 1 or ((fields < 0) | (fields >= len(self.sizes))).any():
+            message = f"fields must be (columns,), each 0 … {len(self.sizes) - 1}; received {fields.tolist()}"
+            raise InputError(message)
         self._check(ids, fields)
         return self.vectors(ids.long() + self.offsets[fields], fields)
 
@@ -92,7 +96,7 @@ class Lookup(nn.Module, ABC):
         """
 
     def table(self, field: int) -> Tensor:
-        """Vectors of all values of one field, (size, dim), without gradient.
+        """Vectors of all values of one field, (size, dim), as in evaluation and without gradient.
 
         Raises:
             InputError: There is no such field.
@@ -102,11 +106,17 @@ class Lookup(nn.Module, ABC):
             raise InputError(message)
         column = torch.tensor([field], device=self.offsets.device)
         rows = torch.arange(self.sizes[field], device=self.offsets.device) + self.offsets[field]
-        with torch.no_grad():
-            return torch.cat([self.vectors(part[:, None], column)[:, 0] for part in torch.split(rows, _ROWS_AT_A_TIME)])
+        training = self.training
+        try:
+            self.eval()
+            with torch.no_grad():
+                parts = [self.vectors(part[:, None], column)[:, 0] for part in torch.split(rows, _ROWS_AT_A_TIME)]
+        finally:
+            self.train(training)
+        return torch.cat(parts)
 
     def materialize(self) -> Tensor:
-        """Vectors of all values of all fields, (num_rows, dim), without gradient."""
+        """Vectors of all values of all fields, (num_rows, dim), as in evaluation and without gradient."""
         return torch.cat([self.table(field) for field in range(len(self.sizes))])
 
     # -- training ------------------------------------------------------------------------------------
@@ -129,6 +139,13 @@ class Lookup(nn.Module, ABC):
     def after_step(self, progress: float) -> None:
         """Called after each step of the optimisers; `progress` is the share of training that is done, 0 < it ≤ 1."""
 
+    def is_final(self) -> bool:
+        """Whether `serving` takes the bytes that were asked for; False where that is so at the end of training alone.
+
+        Weights from before that are not what training is for, however well they predict.
+        """
+        return True
+
     def serving(self) -> "Lookup":
         """What is kept once training is over: the same vectors, in as few bytes as the method stores them."""
         return self
@@ -137,7 +154,7 @@ class Lookup(nn.Module, ABC):
 
     def config(self) -> dict[str, Any]:
         """The constructor's arguments, as JSON can hold them."""
-        own = {name: getattr(self, name) for name in self.options}
+        own = {name: _plain(getattr(self, name)) for name in self.options}
         return {"sizes": list(self.sizes), "dim": self.dim, "names": self.names and list(self.names), **own}
 
     def save(self, folder: str | Path) -> None:
@@ -186,6 +203,7 @@ class Lookup(nn.Module, ABC):
         if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
             message = f"ids must be whole numbers; received {ids.dtype}"
             raise InputError(message)
+        ids = ids.long()
         wrong = (ids < 0) | (ids >= self.bounds[fields])
         if wrong.any():
             row, column = wrong.nonzero()[0].tolist()
@@ -212,6 +230,11 @@ def load_lookup(folder: str | Path) -> Lookup:
         raise ModelError(message)
     lookup: Lookup = known[kind].load(folder)
     return lookup
+
+
+def _plain(value: Any) -> Any:
+    """A number of numpy as one of Python, which JSON can hold."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _below(kind: Any) -> Iterator[Any]:
@@ -253,14 +276,17 @@ class PlainLookup(Lookup):
         """A lookup of known vectors, (num_rows, dim), the fields below each other.
 
         Raises:
-            InputError: `weight` is not (sum of sizes, dim).
+            InputError: `weight` is not (sum of sizes, dim), or not floating point.
         """
         if weight.ndim != 2 or len(weight) != sum(sizes):
             message = f"weight must be ({sum(sizes)}, dim), a row a value; received shape {tuple(weight.shape)}"
             raise InputError(message)
+        if not weight.is_floating_point():
+            message = f"weight must be floating point; received {weight.dtype}: pass weight.float()"
+            raise InputError(message)
         lookup = cls(sizes, weight.shape[1], names=names)
-        lookup.weight.data = weight.detach().clone()
-        return lookup
+        lookup.weight = nn.Parameter(weight.detach().clone())
+        return lookup.to(weight.device)
 
     def vectors(self, rows: Tensor, fields: Tensor) -> Tensor:
         """Rows of the table."""
@@ -310,11 +336,14 @@ class FieldEmbedding(nn.Module):
             (batch, fields, dim).
 
         Raises:
-            InputError: As `Lookup.forward` does.
+            InputError: As `Lookup.forward` does, or `weights` has not the shape of `ids`.
         """
         vectors: Tensor = self.lookup(ids, self.fields)
         if weights is not None:
-            vectors = vectors * weights[..., None]
+            if weights.shape != ids.shape:
+                message = f"weights must have the shape of ids, {tuple(ids.shape)}; received {tuple(weights.shape)}"
+                raise InputError(message)
+            vectors = vectors * weights[..., None].to(vectors.dtype)
         if self.one_each:
             return vectors
         empty = vectors.new_zeros(len(vectors), len(self.lookup.sizes), vectors.shape[-1])

@@ -116,5 +116,5 @@ def check_budget(nbytes: int, least: int, means: str) -> None:
         InputError: `nbytes` is below `least`; the message says which form that is.
     """
     if nbytes < least:
-        message = f"nbytes must be at least {least}, {means}; received {nbytes}: give more or choose another method"
+        message = f"nbytes must be at least {least}, {means}; received {nbytes}: raise it or choose another method"
         raise InputError(message)

@@ -144,6 +144,7 @@ class DeepLightLookup(Lookup):
 
     options = ("sparsity", "warm_up", "every", "std")
     mask: Tensor
+    steps: Tensor
 
     def __init__(
         self,
@@ -165,7 +166,7 @@ class DeepLightLookup(Lookup):
         self.sparsity, self.warm_up, self.every, self.std = sparsity, warm_up, every, std
         self.weight = nn.Parameter(torch.empty(self.num_rows, dim).normal_(std=std))
         self.register_buffer("mask", torch.ones(self.num_rows, dim, dtype=torch.bool))
-        self._steps = 0
+        self.register_buffer("steps", torch.zeros((), dtype=torch.long))
 
     @classmethod
     def for_budget(
@@ -211,14 +212,21 @@ class DeepLightLookup(Lookup):
 
     def after_step(self, progress: float) -> None:
         """Removes what the schedule says."""
-        self._steps += 1
-        if progress < 1 and self._steps % self.every:
+        self.steps += 1
+        if progress < 1 and int(self.steps) % self.every:
             return
         with torch.no_grad():
-            keep = self.weight.numel() - round(self.sparsity_at(progress) * self.weight.numel())
+            keep = self._kept_at(progress)
             # What is gone counts as less than any weight, zero included: else it could be chosen to stay.
             self.mask &= largest(self.weight.abs().masked_fill(~self.mask, -1), keep)
             self.weight.mul_(self.mask)
+
+    def is_final(self) -> bool:
+        """Whether all is gone that shall be."""
+        return int(self.mask.sum()) <= self._kept_at(1.0)
+
+    def _kept_at(self, progress: float) -> int:
+        return self.weight.numel() - round(self.sparsity_at(progress) * self.weight.numel())
 
     def serving(self) -> PrunedLookup:
         """What is left."""

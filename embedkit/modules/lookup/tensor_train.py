@@ -7,11 +7,11 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor, nn
 
-from embedkit.errors import InputError
 from embedkit.modules.lookup.budget import even_levels
 from embedkit.modules.lookup.checks import one_a_field
 from embedkit.modules.lookup.columns import in_groups
 from embedkit.modules.lookup.lookup import Lookup, whole_numbers
+from embedkit.modules.lookup.packing import checked_weight
 
 
 class TensorTrainLookup(Lookup):
@@ -86,19 +86,15 @@ class TensorTrainLookup(Lookup):
             ranks: As in the constructor.
 
         Raises:
-            InputError: `weight` is not (sum of sizes, dim), or as the constructor raises.
+            InputError: `weight` is not (sum of sizes, dim) or not finite, or as the constructor raises.
         """
-        if weight.ndim != 2 or len(weight) != sum(sizes):
-            message = f"weight must be ({sum(sizes)}, dim), a row a value; received shape {tuple(weight.shape)}"
-            raise InputError(message)
+        weight = checked_weight(weight, sizes)
         lookup = cls(sizes, weight.shape[1], names=names, ranks=ranks)
-        for table, rank, cores in zip(
-            torch.split(weight.detach(), list(lookup.sizes)), lookup.ranks, lookup.cores, strict=True
-        ):
+        for table, rank, cores in zip(torch.split(weight, list(lookup.sizes)), lookup.ranks, lookup.cores, strict=True):
             found = _decomposed(table, _shape(*table.shape), rank) if rank else [table]
             for core, values in zip(cores.parameters(), found, strict=True):
                 core.data.copy_(values)
-        return lookup
+        return lookup.to(weight.device)
 
     @classmethod
     def for_budget(

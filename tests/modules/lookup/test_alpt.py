@@ -104,6 +104,14 @@ def test_vectors_are_those_that_are_served():
     assert lookup.serving().nbytes == 38 * (4 + 4)
 
 
+def test_what_is_served_stays_while_training_goes_on():
+    lookup = LearnedStepLookup(SIZES, DIM)
+    served = lookup.serving()
+    before = served.materialize()
+    lookup.step.data.mul_(2)
+    assert torch.equal(served.materialize(), before)
+
+
 def test_both_learn():
     torch.manual_seed(0)
     lookup = LearnedStepLookup([30], DIM, bits=8, step_lr=0.01).train()

@@ -92,7 +92,9 @@ def test_the_end_of_training_prunes_the_least():
     before = made.materialize()
     made.after_step(0.99)
     assert made.mask.all()
+    assert not made.is_final()
     made.after_step(1.0)
+    assert made.is_final()
     keep = 190 - round(0.7 * 190)
     assert int(made.mask.sum()) == keep
     assert before.abs()[made.mask].min() >= before.abs()[~made.mask].max()

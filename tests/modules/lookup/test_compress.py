@@ -218,6 +218,12 @@ def test_one_row_and_equal_rows(method):
     np.testing.assert_allclose(decompress(compress(equal, 10_000, method)), equal, atol=1e-5)
 
 
+def test_a_block_that_is_filled_up_merges_too():
+    table = np.random.default_rng(0).uniform(10, 11, size=(2501, 4)).astype(np.float32)  # far from the zeros
+    least = 4 * 2 * 4 + 4 * 1251
+    assert compress(table, least, "dedup").nbytes == least
+
+
 @pytest.mark.parametrize("table", [vectors().astype(np.float64), vectors().astype(np.float16), vectors().round()])
 def test_other_numbers_become_float32(table):
     assert decompress(compress(table, 100_000)).dtype == np.float32

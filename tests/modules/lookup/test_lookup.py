@@ -1,10 +1,19 @@
 """Ids in, vectors out; fields share one space of ids and messages name them."""
 
+import numpy as np
 import pytest
 import torch
 
 from embedkit.errors import CorruptFileError, InputError, ModelError
-from embedkit.modules.lookup import FieldEmbedding, Lookup, PlainLookup, load_lookup
+from embedkit.modules.lookup import (
+    FieldEmbedding,
+    LearnedStepLookup,
+    Lookup,
+    MGQELookup,
+    OptEmbedLookup,
+    PlainLookup,
+    load_lookup,
+)
 
 
 def test_fields_lie_below_each_other():
@@ -27,6 +36,7 @@ def test_columns_may_belong_to_any_field():
         (torch.tensor([0, 1]), r"\(batch, 2\).*received shape \(2,\)"),
         (torch.tensor([[0, 1, 1]]), r"\(batch, 2\)"),
         (torch.tensor([[0.0, 1.0]]), "whole numbers; received torch.float32"),
+        (torch.tensor([[0, 3]], dtype=torch.uint32), "field 'item' must be 0 … 2.*received 3 in row 0"),
     ],
 )
 def test_ids_that_are_none_are_refused(ids, says):
@@ -55,6 +65,51 @@ def test_names_are_one_a_field():
 
 def test_an_empty_batch_has_no_vectors():
     assert PlainLookup([2, 3], 4)(torch.empty(0, 2, dtype=torch.long)).shape == (0, 2, 4)
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.uint16, torch.uint32, torch.int16])
+def test_ids_may_be_whole_numbers_of_any_kind(kind):
+    lookup = PlainLookup.from_weight(torch.arange(5.0)[:, None], [2, 3])
+    assert lookup(torch.tensor([[1, 2]], dtype=kind)).flatten().tolist() == [1, 4]
+
+
+@pytest.mark.parametrize("fields", [[-1], [2], [[0]]])
+def test_fields_that_are_none_are_refused(fields):
+    with pytest.raises(InputError, match=r"fields must be \(columns,\), each 0 … 1; received"):
+        PlainLookup([2, 3], 4)(torch.tensor([[0]]), torch.tensor(fields))
+
+
+def test_a_known_table_must_be_floating_point_and_stays_where_it_is():
+    with pytest.raises(InputError, match=r"weight must be floating point; received torch.int64: pass weight.float\(\)"):
+        PlainLookup.from_weight(torch.zeros(5, 1, dtype=torch.long), [2, 3])
+    lookup = PlainLookup.from_weight(torch.empty(5, 1, device="meta"), [2, 3])
+    assert lookup.offsets.device == lookup.weight.device == torch.device("meta")
+
+
+def test_a_table_is_read_as_in_evaluation_and_leaves_no_trace():
+    learned = LearnedStepLookup([30], 4).train()
+    learned.materialize()
+    assert not learned.touched.any()
+    assert learned.training
+    supernet = OptEmbedLookup([30], 4, std=1.0).train()
+    assert (supernet.materialize() != 0).all()  # of training some columns would be masked
+
+
+def test_numbers_of_numpy_are_saved(tmp_path):
+    lookup = MGQELookup([3], 4, parts=np.int64(2), num_codes=np.int64(4), std=np.float32(0.5))
+    lookup.save(tmp_path / "lookup")
+    assert MGQELookup.load(tmp_path / "lookup").parts == 2
+
+
+def test_weights_that_are_none_are_refused():
+    embedding = FieldEmbedding(PlainLookup([3, 5], 2))
+    with pytest.raises(InputError, match=r"weights must have the shape of ids, \(2, 2\); received \(2,\)"):
+        embedding(torch.zeros(2, 2, dtype=torch.long), torch.ones(2))
+
+
+def test_weights_keep_half_precision():
+    embedding = FieldEmbedding(PlainLookup([3, 5], 2)).half()
+    assert embedding(torch.zeros(2, 2, dtype=torch.long), torch.ones(2, 2)).dtype == torch.float16
 
 
 def test_several_columns_of_a_field_are_summed_by_weight():

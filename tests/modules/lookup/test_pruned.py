@@ -139,6 +139,28 @@ def test_removals_are_some_steps_apart():
     assert gone[0] == gone[1] == 0 < gone[2] == gone[3] == gone[4] < gone[5] == gone[6]
 
 
+def test_it_is_final_once_all_is_gone_that_shall_be():
+    lookup = DeepLightLookup(SIZES, DIM, sparsity=0.5, every=1)
+    for progress in (0.2, 0.5, 0.8):
+        lookup.after_step(progress)
+        assert not lookup.is_final()
+    lookup.after_step(1.0)
+    assert lookup.is_final()
+    assert PrunedLookup.from_weight(table(), SIZES, 0.1).is_final()
+
+
+def test_steps_between_removals_are_counted_on_after_loading(tmp_path):
+    lookup = DeepLightLookup([4], 6, sparsity=0.5, warm_up=0.0, every=3)
+    for step in (1, 2):
+        lookup.after_step(step / 10)
+    lookup.save(tmp_path / "table")
+    again = DeepLightLookup.load(tmp_path / "table")
+    for each in (lookup, again):
+        each.after_step(0.3)
+    assert torch.equal(again.mask, lookup.mask)
+    assert not again.mask.all()
+
+
 def test_weights_that_are_all_zero_are_removed_once():
     lookup = DeepLightLookup([4], 6, sparsity=0.5)
     lookup.weight.data.zero_()

@@ -135,5 +135,7 @@ def test_ranks_out_of_range_are_refused(ranks, says):
 
 
 def test_a_weight_of_other_rows_is_refused():
+    with pytest.raises(InputError, match="weight must be finite; row 0"):
+        TensorTrainLookup.from_weight(torch.full((453, 8), float("nan")), SIZES, ranks=[2] * 3)
     with pytest.raises(InputError, match=r"weight must be \(453, dim\).*received shape \(452, 8\)"):
         TensorTrainLookup.from_weight(torch.zeros(452, 8), SIZES, ranks=[1, 1, 1])
