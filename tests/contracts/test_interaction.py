@@ -35,7 +35,7 @@ from embedkit.modules.interaction import (
     ipnn,
     logistic_regression,
 )
-from embedkit.modules.lookup import FieldEmbedding, PlainLookup
+from embedkit.modules.lookup import FieldEmbedding, PlainLookup, QuotientRemainderLookup
 
 SIZES, DIM = (3, 5, 4), 4
 FIELDS = len(SIZES)
@@ -259,6 +259,31 @@ def test_a_model_composed_differently_is_not_loaded(tmp_path):
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(CorruptFileError):
         dnn(SIZES, DIM, [8]).load(tmp_path / "model")
+
+
+def product(operation):
+    return dnn(SIZES, DIM, [8], lookup=QuotientRemainderLookup(SIZES, DIM, operation=operation))
+
+
+@pytest.mark.parametrize(
+    ("saved", "other"),
+    [
+        (lambda: dnn((3, 5), DIM, [8]), lambda: dnn((5, 3), DIM, [8])),
+        (lambda: dnn((3, 5), DIM, [8], columns=[0, 0, 1]), lambda: dnn((3, 5), DIM, [8], columns=[0, 1, 1])),
+        (lambda: product("multiply"), lambda: product("add")),
+        (lambda: autoint(SIZES, num_heads=2), lambda: autoint(SIZES, num_heads=4)),
+        (lambda: autoint(SIZES), lambda: autoint(SIZES, scale=True)),
+        (lambda: finalmlp((4, 4)), lambda: finalmlp((4, 4), dropout=0.5)),
+        (lambda: finalmlp((4, 4), contexts=([0], [1])), lambda: finalmlp((4, 4), contexts=([1], [0]))),
+        (lambda: fgcnn([2] * 5, channels=[2], pool=3), lambda: fgcnn([2] * 5, channels=[2], pool=4)),
+    ],
+    ids=["sizes", "columns", "operation", "heads", "scale", "dropout", "contexts", "pool"],
+)
+def test_models_of_equal_shapes_are_told_apart(saved, other, tmp_path):
+    saved().save(tmp_path / "model")
+    saved().load(tmp_path / "model")
+    with pytest.raises(ModelError, match="compose the model as the saved one was"):
+        other().load(tmp_path / "model")
 
 
 def test_parts_that_do_not_fit_are_refused():

@@ -127,6 +127,10 @@ class FieldAttention(nn.Module):
             nn.init.xavier_normal_(block)
         self.norm = nn.LayerNorm(width) if layer_norm else None
 
+    def extra_repr(self) -> str:
+        """What the shapes of weights do not tell."""
+        return f"num_heads={self.num_heads}, temperature={self.temperature}, dropout={self.dropout}"
+
     def forward(self, tokens: Tensor) -> Tensor:
         """(batch, fields, dim) to (batch, fields, width)."""
         projected = self.project(tokens)

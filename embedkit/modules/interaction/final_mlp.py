@@ -64,7 +64,13 @@ class FinalMLP(Interaction):
         if not first or not second:
             message = f"first and second must have a hidden layer each; received {list(first)} and {list(second)}"
             raise InputError(message)
+        if gates is not None and len(gates) != 2:
+            message = f"gates must be two, one a stream, or None; received {len(gates)}"
+            raise InputError(message)
         dropouts = dropout if isinstance(dropout, tuple) else (dropout, dropout)
+        if len(dropouts) != 2:
+            message = f"dropout must be one number, or two, one a stream; received {dropout}"
+            raise InputError(message)
         width = self.fields * self.dim
         self.gates = nn.ModuleList(gates or ())
         self.first, self.second = (
@@ -126,6 +132,10 @@ class ContextGate(nn.Module):
             given = len(embedding.lookup.sizes) * embedding.lookup.dim
         self.register_buffer("columns", torch.tensor(columns, dtype=torch.long), persistent=False)
         self.mlp = MLP(given, hidden, out=whole("fields", fields) * whole("dim", dim))
+
+    def extra_repr(self) -> str:
+        """The columns that are read."""
+        return f"columns={self.columns.tolist()}"
 
     def forward(self, ids: Tensor, weights: Tensor | None = None) -> Tensor:
         """(batch, columns) to (batch, fields · dim), or to (1, fields · dim) without context."""
@@ -207,7 +217,10 @@ def finalmlp(
         >>> finalmlp([3, 5], dim=4, first=[8], second=[6], gates=[8], contexts=([0], [1]))(torch.tensor([[2, 4]])).shape
         torch.Size([1])
     """
-    pair = [_context_gate(sizes, dim, gates, sorted(context), columns, names) for context in contexts]
+    if len(contexts) != 2:
+        message = f"contexts must be two, the fields of each gate; received {len(contexts)}: () gives a gate none"
+        raise InputError(message)
+    pair = [_context_gate(sizes, dim, gates, sorted(set(context)), columns, names) for context in contexts]
     interaction = FinalMLP(len(sizes), dim, (pair[0], pair[1]), **options)
     return ClickModel(field_embedding(sizes, dim, columns=columns, names=names, lookup=lookup), interaction)
 

@@ -140,6 +140,10 @@ class FieldConvolution(nn.Module):
         self.norm = nn.BatchNorm1d(outputs) if batch_norm else None
         self.recombine = linear(self.height * dim * outputs, self.height * dim * whole("maps", maps))
 
+    def extra_repr(self) -> str:
+        """What the shapes of weights do not tell."""
+        return f"fields={self.fields}, pool={self.pool}"
+
     def forward(self, signal: Tensor) -> tuple[Tensor, Tensor]:
         """Next signal and new features.
 

@@ -81,6 +81,10 @@ class ReluDropout(nn.Module):
         super().__init__()
         self.dropout = share("dropout", dropout)
 
+    def extra_repr(self) -> str:
+        """The share."""
+        return f"dropout={self.dropout}"
+
     def forward(self, inputs: Tensor) -> Tensor:
         """Of the same shape."""
         if not self.training or not self.dropout:

@@ -119,6 +119,10 @@ class Lookup(nn.Module, ABC):
         """Vectors of all values of all fields, (num_rows, dim), as in evaluation and without gradient."""
         return torch.cat([self.table(field) for field in range(len(self.sizes))])
 
+    def extra_repr(self) -> str:
+        """All that answers follow from but the weights: by it two compositions of models are told apart."""
+        return ", ".join(f"{name}={value!r}" for name, value in self.config().items() if name not in ("names", "std"))
+
     # -- training ------------------------------------------------------------------------------------
 
     def penalty(self) -> Tensor | None:
@@ -324,6 +328,10 @@ class FieldEmbedding(nn.Module):
             raise InputError(message)
         self.lookup, self.one_each = lookup, len(columns) == count
         self.register_buffer("fields", torch.tensor(columns), persistent=False)
+
+    def extra_repr(self) -> str:
+        """The columns."""
+        return f"columns={self.fields.tolist()}"
 
     def forward(self, ids: Tensor, weights: Tensor | None = None) -> Tensor:
         """Field vectors.
