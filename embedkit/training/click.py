@@ -184,7 +184,8 @@ def fit_clicks(  # noqa: PLR0913 (what a training run is made of)
             over the tables a step.
         patience: Epochs in a row without a better AUC that end the training; None ends it by `epochs` alone.
         plateau_factor: What the rate is multiplied by after an epoch without a better AUC, 0 … 1; 1 leaves it.
-        max_grad_norm: Largest norm of the gradient of all weights together; None for any.
+        max_grad_norm: Largest norm of the gradient of all weights together, but for those that lookups' own optimisers
+            step, which are left as they are; None for any.
         folder: Where a checkpoint is written after each epoch. A call with the same model, data and options goes on
             from it and on a CPU ends bit for bit where the whole run would have. None keeps none.
         seed: Of the order of records, of dropout and of what lookups draw.
@@ -195,7 +196,8 @@ def fit_clicks(  # noqa: PLR0913 (what a training run is made of)
 
     Raises:
         InputError: An argument is out of range; the data have ids that the model has not, no labels, or in the case of
-            `validation` one class only; `folder` holds another run; or the loss is no longer finite.
+            `validation` one class only; a model with batch normalisation gets
+            one record a step; `folder` holds another run; or the loss is no longer finite.
         CorruptFileError: What `folder` holds cannot be read.
         StorageError: The disk refused a checkpoint.
 
@@ -228,6 +230,7 @@ def fit_clicks(  # noqa: PLR0913 (what a training run is made of)
     _check_data(model, train=train, validation=validation)
     _check_classes(_labels(validation), "labels of validation")
     _labels(train)
+    _check_steps(model, min(batch_size, len(train)))
     show = sys.stderr.isatty() if show_progress_bar is None else show_progress_bar
     with torch.random.fork_rng():  # others find the generators of the process as they were
         torch.manual_seed(seed)
@@ -284,15 +287,18 @@ def click_metrics(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> ClickM
         Both.
 
     Raises:
-        InputError: The shapes differ, a probability is not within 0 … 1, a label is not 0 or 1, or there is one class.
+        InputError: The shapes differ or there is nothing, a probability is not within 0 … 1, a label is not 0 or 1, or
+            there is one class.
 
     Example:
         >>> click_metrics([0.9, 0.5, 0.5, 0.1], [1, 1, 0, 0]).auc
         0.875
     """
     chances, truths = np.asarray(probabilities, dtype=np.float64), np.asarray(labels)
-    if chances.ndim != 1 or chances.shape != truths.shape:
-        message = f"probabilities and labels must be of one shape (n,); received {chances.shape} and {truths.shape}"
+    if chances.ndim != 1 or chances.shape != truths.shape or not len(chances):
+        message = (
+            f"probabilities and labels must be of one shape (n,), n ≥ 1; received {chances.shape} and {truths.shape}"
+        )
         raise InputError(message)
     if not ((chances >= 0) & (chances <= 1)).all():
         message = "probabilities must be within 0 … 1; received others or NaN: did the training diverge?"
@@ -336,7 +342,7 @@ class _Run:
         self.trained, self.seconds = 0, 0.0
         self.looked_up: list[tuple[Lookup, Tensor, Tensor, Tensor]] = []
         watched = self.lookups if options["table_l2"] and options["l2"] == "sparse" else []
-        self.hooks = [lookup.register_forward_hook(self._note) for lookup in watched]
+        self.hooks = [lookup.register_forward_hook(self._note, with_kwargs=True) for lookup in watched]
 
     def _optimizer(self) -> torch.optim.Optimizer:
         groups = [{"params": each} for each in (self.tables, self.rest)]
@@ -443,10 +449,14 @@ class _Run:
                 loss = loss + penalty
         return loss
 
-    def _note(self, lookup: nn.Module, given: tuple[Tensor, Tensor], vectors: Tensor) -> None:
+    def _note(self, lookup: nn.Module, given: tuple[Tensor, ...], named: dict[str, Tensor], vectors: Tensor) -> None:
         """A hook: remember what a lookup gave in training."""
         if lookup.training:
-            self.looked_up.append((cast(Lookup, lookup), *given, vectors))
+            arguments = dict(zip(("ids", "fields"), given, strict=False)) | named
+            fields = arguments.get("fields")
+            if fields is None:
+                fields = torch.arange(vectors.shape[1], device=vectors.device)
+            self.looked_up.append((cast(Lookup, lookup), arguments["ids"], fields, vectors))
 
     def _squares_looked_up(self) -> Tensor:
         """Sum of ‖vector‖² over the rows that were looked up, each once however often it occurs."""
@@ -564,6 +574,16 @@ def _check_model(model: Any) -> None:
 def _check_classes(labels: npt.NDArray[Any], what: str) -> None:
     if labels.min() == labels.max():
         message = f"{what} must be of both classes, 0 and 1, for an AUC; all {len(labels)} are {int(labels[0])}"
+        raise InputError(message)
+
+
+def _check_steps(model: ClickModel, records: int) -> None:
+    """Check that a step of this many records can be normalised over them."""
+    if records == 1 and any(isinstance(module, nn.BatchNorm1d) for module in model.modules()):
+        message = (
+            "a model with batch normalisation must have two records a step or more; received one: raise batch_size, "
+            "give more records, or compose the model without batch_norm"
+        )
         raise InputError(message)
 
 

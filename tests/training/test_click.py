@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from embedkit.errors import CorruptFileError, InputError
-from embedkit.modules.interaction import ClickModel, deepfm, finalnet, logistic_regression
+from embedkit.modules.interaction import ClickModel, LinearInteraction, deepfm, finalnet, logistic_regression
 from embedkit.modules.lookup import (
     AutoDimLookup,
     AutoSrhLookup,
@@ -40,9 +40,9 @@ def records(count=600, seed=0, **changes):
 TRAIN, VALIDATION = records(), records(200, seed=1)
 
 
-def make(lookup=None, seed=0):
+def make(lookup=None, seed=0, dropout=0.3):
     torch.manual_seed(seed)
-    return deepfm(SIZES, 4, [16, 8], batch_norm=True, dropout=0.3, names=["user", "item", "hour"], lookup=lookup)
+    return deepfm(SIZES, 4, [16, 8], batch_norm=True, dropout=dropout, names=["user", "item", "hour"], lookup=lookup)
 
 
 def settings(**changes):
@@ -209,6 +209,22 @@ def test_both_penalties_are_one_where_a_batch_has_every_row():
         fit_clicks(model, data, data, **settings(epochs=2, table_l2=0.1, l2=l2, patience=None))
     for a, b in zip(models[0].parameters(), models[1].parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("given", [{}, {"fields": None}, {"fields": torch.arange(3)}])
+def test_the_sparse_penalty_sees_lookups_however_they_are_called(given):
+    class Direct(LinearInteraction):
+        def __init__(self):
+            super().__init__(3)
+            self.lookup = PlainLookup(SIZES, 1, std=1.0)
+
+        def logits(self, vectors, ids, weights):
+            return super().logits(vectors + self.lookup(ids, **given), ids, weights)
+
+    model = ClickModel(FieldEmbedding(PlainLookup(SIZES, 1)), Direct())
+    before = model.interaction.lookup.weight.square().sum().item()
+    fit_clicks(model, TRAIN, VALIDATION, **settings(table_l2=10.0))
+    assert model.interaction.lookup.weight.square().sum().item() < before
 
 
 def test_the_gradient_is_clipped():
@@ -378,6 +394,7 @@ def test_a_run_that_is_over_is_not_trained_again(tmp_path):
         ({"validation": records(seed=5)}, "validation"),
         ({"options": {"learning_rate": 0.02}}, "options"),
         ({"options": {"seed": 1}}, "options"),
+        ({"model": lambda: make(dropout=0.2)}, "model"),
     ],
 )
 def test_the_run_of_another_is_refused(changes, says, tmp_path):
@@ -431,6 +448,7 @@ def test_certainty_that_is_wrong_costs_much_and_not_without_end():
         ([0.5, 1.5], [1, 0], "within 0 … 1"),
         ([0.5, 0.6], [1, 2], "labels must be 0 or 1; received 2"),
         ([0.5], [1, 0], r"received \(1,\) and \(2,\)"),
+        ([], [], r"n ≥ 1; received \(0,\) and \(0,\)"),
     ],
 )
 def test_measures_of_what_is_none_are_refused(probabilities, labels, says):
@@ -529,6 +547,17 @@ def test_data_that_do_not_fit_the_model_are_refused(train, validation, says):
 def test_options_out_of_range_are_refused(changes, says):
     with pytest.raises(InputError, match=says):
         fit_clicks(make(), TRAIN, VALIDATION, **settings(**changes))
+
+
+@pytest.mark.parametrize(
+    ("train", "changes"), [(ClickData(TRAIN.ids[:1], TRAIN.labels[:1]), {}), (TRAIN, {"batch_size": 1})]
+)
+def test_one_record_a_step_is_refused_where_batches_are_normalised(train, changes):
+    with pytest.raises(InputError, match="two records a step or more; received one: raise batch_size"):
+        fit_clicks(make(), train, VALIDATION, **settings(**changes))
+    fit_clicks(
+        logistic_regression(SIZES), ClickData(TRAIN.ids[:9], TRAIN.labels[:9]), VALIDATION, **settings(**changes)
+    )
 
 
 def test_another_kind_of_model_is_refused():
