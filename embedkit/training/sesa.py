@@ -11,6 +11,7 @@ from tqdm import tqdm
 from embedkit.encoders.concepts import ConceptEncoder
 from embedkit.encoders.encoder import Encoder
 from embedkit.errors import InputError
+from embedkit.losses.arguments import not_negative, positive, whole
 from embedkit.losses.info_nce import InfoNCELoss
 from embedkit.modules.projection.concepts import LinearConcepts
 
@@ -68,8 +69,11 @@ def sesa(  # noqa: PLR0913 (each is a setting of the training)
         The paper trains two recurrent encoders from scratch; here one linear layer is trained on frozen vectors, and
         the ranking is InfoNCE with one negative.
     """
-    _check(concept_weight=(concept_weight, 0), temperature=(temperature, None), learning_rate=(learning_rate, None))
-    _check(epochs=(epochs, 1), batch_size=(batch_size, 1))
+    not_negative("concept_weight", concept_weight)
+    positive("temperature", temperature)
+    positive("learning_rate", learning_rate)
+    whole("epochs", epochs)
+    whole("batch_size", batch_size)
     names, tagged = _table(tags, len(inputs))
     vectors = torch.from_numpy(encoder.encode_document(list(inputs), show_progress_bar=show_progress_bar))
     generator = torch.Generator().manual_seed(seed)
@@ -115,11 +119,3 @@ def _table(tags: Iterable[str | Iterable[str]], count: int) -> tuple[list[str], 
     for row, some in enumerate(each):
         table[row, [place[name] for name in some]] = 1
     return names, torch.from_numpy(table)
-
-
-def _check(**numbers: tuple[float, float | None]) -> None:
-    """Each number with its least value; None for "above 0"."""
-    for name, (value, least) in numbers.items():
-        if not (value > 0 if least is None else value >= least):
-            message = f"{name} must be {'above 0' if least is None else f'at least {least}'}; received {value}"
-            raise InputError(message)
