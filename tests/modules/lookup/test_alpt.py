@@ -85,6 +85,19 @@ def test_rounding_is_right_on_average():
     assert lookup.weight.mean().item() == pytest.approx(0.23, abs=0.002)
 
 
+def test_rows_on_their_grid_stay():
+    torch.manual_seed(0)
+    lookup = LearnedStepLookup([2000], 8, bits=16).train()
+    ids = torch.arange(2000)[:, None]
+    lookup(ids)
+    lookup.after_step(0.1)
+    before = lookup.weight.detach().clone()
+    for _ in range(20):
+        lookup(ids)
+        lookup.after_step(0.5)
+    assert torch.equal(lookup.weight, before)
+
+
 def test_steps_stay_above_zero_under_their_own_optimiser():
     lookup = LearnedStepLookup(SIZES, DIM, step_lr=1e9)
     own = lookup.own_optimizer()
