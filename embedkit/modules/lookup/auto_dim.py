@@ -25,7 +25,8 @@ class AutoDimLookup(Lookup):
     logit, without noise: what `serving` gives, as a `MixedDimLookup`. The paper then trains one anew,
     `MixedDimLookup(sizes, dim, dims=lookup.chosen_dims())`.
 
-    Bytes in training: 4 · Σ_c (num_rows + fields · dim) · candidates[c], about twice the table for powers of two.
+    Bytes in training: 4 · Σ_c [(num_rows + fields · dim) · candidates[c] + fields] + 4, about twice the table for
+    powers of two.
 
     Args:
         sizes: As in `Lookup`.

@@ -293,8 +293,10 @@ def _least_of_blocks(table: _Table) -> int:
 
 
 def _dedup(table: _Table, nbytes: int) -> Lookup:
-    # Zeros fill the last block up, and count as numbers of it.
-    spread = float(table.weight.max().clamp(min=0) - table.weight.min().clamp(max=0))
+    least, most = float(table.weight.min()), float(table.weight.max())
+    if len(table.weight) % default_block_rows(len(table.weight)):  # zeros fill the last block up
+        least, most = min(least, 0.0), max(most, 0.0)
+    spread = most - least
     # The last is a hair more than the whole spread: it merges all there is, and so fits.
     for tolerance in [0.0, *(1.001 * spread * 2.0**-power for power in range(10, -1, -1))]:
         lookup = DedupLookup.from_weight(table.weight, table.sizes, tolerance=tolerance, names=table.names)

@@ -123,6 +123,11 @@ def test_logits_learn_by_their_own_optimiser_which_candidate_helps():
     assert all(map(torch.equal, made.weights, weights))
 
 
+def test_bytes_in_training():
+    lookup = AutoDimLookup([3, 5], dim=8)
+    assert lookup.nbytes == 4 * sum((8 + 2 * 8) * width + 2 for width in (2, 4, 8)) + 4
+
+
 def test_degenerate_tables():
     one = AutoDimLookup([1], 1)
     assert one.candidates == [1]

@@ -115,6 +115,7 @@ def test_degenerate_tables():
     [
         ({"block_rows": 0}, "block_rows must be at least 1; received 0"),
         ({"tolerance": -1}, "tolerance must be at least 0; received -1"),
+        ({"tolerance": float("nan")}, "tolerance must be at least 0; received nan"),
         ({"similarity": 1.5}, "similarity must be at least 0 and at most 1"),
     ],
 )
