@@ -69,7 +69,7 @@ MODELS: dict[str, Entry] = {
     ),
     "DCN-V2": Entry(partial(dcnv2, crosses=4, dropout=0.4, **DEEP), 0.05, (0.9845, 0.1491)),
     "DeepFM": Entry(partial(deepfm, dropout=0.2, **DEEP), 0.05, (0.9840, 0.1495)),
-    "FGCNN": Entry(partial(fgcnn, dropout=0.3), 0.05, None),
+    "FGCNN": Entry(partial(fgcnn, dropout=0.3), 0.05, None, patience=3),  # as IPNN, which it adds features to
     "IPNN": Entry(partial(ipnn, dropout=0.3), 0.05, (0.9841, 0.1540), patience=3),
     "DNN": Entry(partial(dnn, dropout=0.2, **DEEP), 0.05, (0.9833, 0.1622)),
     "FM": Entry(factorization_machine, 0.05, (0.9671, 0.2065)),

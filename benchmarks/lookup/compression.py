@@ -1,8 +1,10 @@
 """One figure: what each way to compress an embedding table costs in AUC, every stored byte counted, on Frappe.
 
-One network, one schedule. Methods that share or shape rows are trained at their size from the start; the others
-compress a table that was trained whole, and are tuned for two more epochs where that is part of the method. A method
-whose smallest table is above a budget is left out there. The floor is the naive way, one hash a field.
+One network, one schedule, and of a seed the same first weights of the network. Methods that share or shape rows are
+trained at their size from the start; those that search are trained again on what they found; the others compress a
+table that was trained whole, and are tuned for two more epochs where something can be tuned. What two more epochs give
+to the full table is a row of its own. A method whose smallest table is above a budget is left out there. The floor is
+the naive way, one hash a field.
 
 Beside the rows, `compression.csv` keeps every run and `compression.png` draws AUC against bytes.
 """
@@ -94,6 +96,12 @@ OPTEMBED: dict[str, Callable[..., SearchResult]] = {
     "OptEmbed, greedy search": lambda score, fields, dim, seed: greedy_search(score, fields, dim, budget=SEARCHES),
 }
 
+AGAIN: dict[str, Callable[[Any], Lookup]] = {
+    "AutoDim": lambda found: MixedDimLookup(found.sizes, DIM, dims=found.chosen_dims()),
+    "AutoSrh": AutoSrhLookup.serving,
+}
+"""What of a search is trained again: tables of the chosen widths anew, and what pruning left as it was left."""
+
 POST = ("afm", "low_rank", "int8", "int4", "prune", "codebook", "dedup", "tensor_train")
 """Methods of `compress`, each as it comes and tuned."""
 
@@ -169,10 +177,14 @@ def measured(job: Job) -> list[Found]:
         )
     except InputError:  # the smallest is above the budget
         return []
-    model = _fitted(_model(lookup, log), log, seed, smoke)
+    model = _fitted(_model(lookup, log, seed), log, seed, smoke)
+    if name in AGAIN:
+        model = _fitted(_model(AGAIN[name](model.embedding.lookup), log, seed), log, seed, smoke)
     found = [_found(name, share, model, log)]
     if name == FULL:
         found += _post(model, counts, log, seed, smoke)
+        if not smoke:
+            found.append(_found(f"{FULL}, tuned", share, _tuned(model, log, seed), log))
     return found
 
 
@@ -180,7 +192,8 @@ def _whole(log: Log) -> int:
     return 4 * DIM * sum(log.vocabulary.sizes)
 
 
-def _model(lookup: Lookup, log: Log) -> ClickModel:
+def _model(lookup: Lookup, log: Log, seed: int) -> ClickModel:
+    torch.manual_seed(seed)  # lookups draw more or less than each other
     return dnn(log.vocabulary.sizes, DIM, (128, 64), lookup=lookup, batch_norm=True, dropout=0.2)
 
 
@@ -198,6 +211,10 @@ def _fitted(model: ClickModel, log: Log, seed: int, smoke: bool, *, epochs: int 
         show_progress_bar=False,
     )
     return model
+
+
+def _tuned(model: ClickModel, log: Log, seed: int) -> Any:
+    return _fitted(model, log, seed, smoke=False, epochs=TUNING, rate=1e-3)
 
 
 def _found(method: str, share: float, model: ClickModel, log: Log) -> Found:
@@ -218,22 +235,20 @@ def _post(model: ClickModel, counts: Tensor, log: Log, seed: int, smoke: bool) -
                 continue
             yield _found(f"{method}, as it comes", share, small, log)
             if not smoke and any(weight.requires_grad for weight in small.embedding.lookup.parameters()):
-                _fitted(small, log, seed, smoke, epochs=TUNING, rate=1e-3)
-                yield _found(f"{method}, tuned", share, small, log)
+                yield _found(f"{method}, tuned", share, _tuned(small, log, seed), log)
 
 
 def _optembed(name: str, seed: int, log: Log) -> Found:
-    """Supernet, search on the validation rows, training again from the first weights with both masks fixed."""
+    """Supernet, search on the validation rows, training again from all first weights with both masks fixed."""
     lookup = OptEmbedLookup(log.vocabulary.sizes, DIM)
-    model = _fitted(_model(lookup, log), log, seed, smoke=False)
+    model = _fitted(_model(lookup, log, seed), log, seed, smoke=False)
 
     def score(candidate: tuple[int, ...]) -> float:
         lookup.use(candidate)
         return scored(model, log.validation)[0]
 
     lookup.use(OPTEMBED[name](score, len(lookup.sizes), DIM, seed=seed).candidate)
-    torch.manual_seed(seed)
-    return _found(name, 1.0, _fitted(_model(lookup.for_retraining(), log), log, seed, smoke=False), log)
+    return _found(name, 1.0, _fitted(_model(lookup.for_retraining(), log, seed), log, seed, smoke=False), log)
 
 
 def _keep(found: list[Found]) -> None:
