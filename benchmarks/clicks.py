@@ -1,14 +1,7 @@
 """What the benchmarks of click models share: the Frappe log as ids, and runs on a core each."""
 
-import os
-from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor
 from functools import cache
-from multiprocessing import get_context
 from typing import Any, NamedTuple, TypeVar
-
-import torch
-from tqdm import tqdm
 
 from benchmarks.data import data_folder
 from embedkit.encoders.record import Records, Vocabulary, read_clicks
@@ -62,16 +55,3 @@ def scored(model: Any, data: ClickData) -> ClickMetrics:
     """AUC and logloss of a model on records with labels."""
     assert data.labels is not None
     return click_metrics(predict_clicks(model, data), data.labels)
-
-
-def on_cores(work: Callable[[T], R], jobs: Iterable[T]) -> list[R]:
-    """Each job on a core of its own; two that share two cores are slower."""
-    jobs = list(jobs)
-    if len(jobs) < 3:
-        return [work(job) for job in jobs]
-    with ProcessPoolExecutor(os.cpu_count(), get_context("spawn"), _one_thread) as pool:
-        return list(tqdm(pool.map(work, jobs), total=len(jobs), disable=None))
-
-
-def _one_thread(*_: Any) -> None:
-    torch.set_num_threads(1)

@@ -1,13 +1,18 @@
 """What benchmarks share: the peer's weights, what shared words reach, and ratios of times taken turn by turn."""
 
 import importlib.util
+import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from tqdm import tqdm
 
 from benchmarks.results import Row
 
@@ -56,3 +61,12 @@ def ratio_row(ratios: tuple[float, float, float], runs: int, **said: str) -> Row
     """A row for `speed_ratios`, whose baseline is the peer itself: method, variant, dataset and metric are said."""
     median, low, high = ratios
     return Row(value=median, low=low, high=high, seeds=runs, baseline=1.0, **said)  # type: ignore[arg-type]  # all texts
+
+
+def on_cores(work: Callable[[Any], Any], jobs: Iterable[Any]) -> list[Any]:
+    """Each job on a core of its own; two that share two cores are slower. One or two run here."""
+    jobs = list(jobs)
+    if len(jobs) < 3:
+        return [work(job) for job in jobs]
+    with ProcessPoolExecutor(os.cpu_count(), get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+        return list(tqdm(pool.map(work, jobs), total=len(jobs), disable=None))

@@ -12,7 +12,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 
-from benchmarks.clicks import frappe, on_cores, scored
+from benchmarks.clicks import frappe, scored
+from benchmarks.peer import on_cores
 from benchmarks.results import Row
 from embedkit.modules.interaction import (
     ClickModel,

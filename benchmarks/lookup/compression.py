@@ -21,7 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.clicks import Log, frappe, on_cores, scored
+from benchmarks.clicks import Log, frappe, scored
+from benchmarks.peer import on_cores
 from benchmarks.results import Row
 from embedkit.errors import InputError
 from embedkit.modules.interaction import ClickModel, dnn

@@ -10,21 +10,18 @@ Beside the rows, `starbucks.csv` keeps every cell of the grid of every arm and s
 
 import csv
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from multiprocessing import get_context
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
-from tqdm import tqdm
 
 import embedkit as ek
 from benchmarks.data import clinc150_pairs, stsb
-from benchmarks.peer import tfidf_cosines
+from benchmarks.peer import on_cores, tfidf_cosines
 from benchmarks.results import Row
 from embedkit.encoders.depth import truncate_layers
 from embedkit.evaluation.statistics import holm
@@ -66,7 +63,7 @@ def run(smoke: bool) -> Iterator[Row]:
     names, sizes = (list(ARMS)[:1], PAIRS[:1]) if smoke else (list(ARMS), PAIRS)
     jobs = [(name, PAIRS[-1], seed, smoke) for name in names for seed in seeds]
     jobs += [(ALONE, pair, seed, smoke) for pair in sizes for seed in seeds]
-    found = dict(zip(jobs, _in_parallel(jobs), strict=True))
+    found = dict(zip(jobs, on_cores(trained, jobs), strict=True))
     cells = {name: np.stack([found[name, PAIRS[-1], seed, smoke] for seed in seeds]) for name in names}
     alone = {pair: np.stack([found[ALONE, pair, seed, smoke] for seed in seeds]) for pair in sizes}
     untrained = grid_of(ek.load(device="cpu"), test)
@@ -81,14 +78,6 @@ def _test(smoke: bool) -> tuple[tuple[list[str], list[str]], Floats]:
     first, second, gold = stsb("test")
     size = 64 if smoke else None
     return (first[:size], second[:size]), np.asarray(gold[:size])
-
-
-def _in_parallel(jobs: Sequence[Job]) -> list[Floats]:
-    """Each training on a core of its own; two trainings that share two cores are slower."""
-    if len(jobs) < 3:
-        return [trained(job) for job in jobs]
-    with ProcessPoolExecutor(os.cpu_count(), get_context("spawn"), torch.set_num_threads, (1,)) as pool:
-        return list(tqdm(pool.map(trained, jobs), total=len(jobs), disable=None))
 
 
 def trained(job: Job) -> Floats:

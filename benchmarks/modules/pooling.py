@@ -9,12 +9,9 @@ Width, epochs and learning rate were fixed beforehand and are the same for all.
 Floor: chance for classes, and 0 for STS-B. Differences are tested over task x seed by Wilcoxon's test, with Holm.
 """
 
-import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
@@ -25,6 +22,7 @@ from torch.nn import functional
 
 import embedkit as ek
 from benchmarks.data import banking77, clinc150, stsb, trec
+from benchmarks.peer import on_cores
 from benchmarks.results import Row
 from embedkit.evaluation.statistics import holm, wilcoxon
 from embedkit.losses import CoSENTLoss
@@ -128,11 +126,7 @@ def run(smoke: bool) -> Iterator[Row]:
     """Scores of each arm on each task, then differences to the last layer over all of them."""
     names, seeds = (list(TASKS)[:2], 1) if smoke else (list(TASKS), SEEDS)
     work = partial(measured, seeds=seeds, smoke=smoke)
-    if smoke:
-        tasks = [work(name) for name in names]
-    else:
-        with ProcessPoolExecutor(os.cpu_count(), get_context("spawn"), torch.set_num_threads, (1,)) as pool:
-            tasks = list(pool.map(work, names))
+    tasks = on_cores(work, names)
     for task in tasks:
         for arm, method in METHODS.items():
             values = task.scores[arm]

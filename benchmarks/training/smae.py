@@ -7,9 +7,7 @@ on the same texts. Floor: the network as it was drawn. The paper's gain is that 
 
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 import embedkit as ek
 from benchmarks.data import banking77, clinc150, stsb, trec
+from benchmarks.peer import on_cores
 from benchmarks.results import Row
 from embedkit.training.smae import smae
 from embedkit.training.starbucks import starbucks, starbucks_pairs
@@ -39,11 +38,7 @@ def run(smoke: bool) -> Iterator[Row]:
     """Spearman on STS-B test of each size, with SMAE, without, and untrained."""
     jobs = [(arm, seed) for arm in ARMS for seed in (SEEDS[:1] if smoke else SEEDS)]
     work = partial(_scores, smoke=smoke)
-    if smoke:
-        found = dict(zip(jobs, map(work, jobs), strict=True))
-    else:
-        with ProcessPoolExecutor(2, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
-            found = dict(zip(jobs, pool.map(work, jobs), strict=True))
+    found = dict(zip(jobs, on_cores(work, jobs), strict=True))
     for place, (layers, dim) in enumerate(PAIRS):
         with_it, without = ([found[job][place + 1] for job in jobs if job[0] == arm] for arm in ARMS)
         floor = float(np.mean([each[0][place] for each in found.values()]))

@@ -11,6 +11,7 @@ from typing import Any, Literal, Self, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from embedkit.encoders.inputs import described
 from embedkit.encoders.record.records import Records
 from embedkit.errors import CorruptFileError, InputError
 from embedkit.io import read_json, write_json
@@ -275,7 +276,7 @@ def as_columns(data: Any) -> dict[str, Any]:
     elif isinstance(data, Sequence) and data and all(isinstance(record, Mapping) for record in data):
         named = list(_from_records(data))
     else:
-        message = f"records must be a frame, a mapping of columns or a list of mappings; received {_described(data)}"
+        message = f"records must be a frame, a mapping of columns or a list of mappings; received {described(data)}"
         raise InputError(message)
     columns = dict(named)
     if len(columns) < len(named):
@@ -433,8 +434,3 @@ def _number(name: str, row: int, value: Any) -> float:
             return float(value)
     message = f"numeric field {name!r} must hold numbers; received {value!r} in record {row}"
     raise InputError(message)
-
-
-def _described(value: Any) -> str:
-    text = repr(value)
-    return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"

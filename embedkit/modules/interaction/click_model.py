@@ -3,12 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from embedkit.errors import CorruptFileError, InputError, ModelError
-from embedkit.io import read_json, replacing_folder, seal_folder, verify_folder, write_json
+from embedkit.errors import InputError, ModelError
+from embedkit.modules.folder import load_weights, read_config, save_module
 from embedkit.modules.interaction.interaction import Interaction
 from embedkit.modules.lookup import FieldEmbedding, Lookup, PlainLookup
 
@@ -85,12 +83,7 @@ class ClickModel(nn.Module):
         Raises:
             StorageError: The disk refused; what was there is unchanged.
         """
-        # A lookup may stand in two places, and the format holds no tensor twice.
-        tensors = {name: tensor.clone().contiguous() for name, tensor in self.state_dict().items()}
-        with replacing_folder(Path(folder)) as temporary:
-            write_json(temporary / "config.json", {"class": type(self).__name__, "model": repr(self)})
-            save_file(tensors, temporary / "model.safetensors")
-            seal_folder(temporary)
+        save_module(self, Path(folder), {"model": repr(self)})
 
     def load(self, folder: str | Path) -> None:
         """Take the weights that `save` wrote of a model composed as this one is.
@@ -102,19 +95,14 @@ class ClickModel(nn.Module):
             CorruptFileError: A file is missing or damaged.
         """
         folder = Path(folder)
-        verify_folder(folder)
-        config = read_json(folder / "config.json")
+        config = read_config(folder)
         if config != {"class": type(self).__name__, "model": repr(self)}:
             message = (
                 f"{folder} must hold a model composed as this one, {self!r}; it holds {config.get('class')!r}, "
                 f"{config.get('model')}: compose the model as the saved one was"
             )
             raise ModelError(message)
-        try:
-            self.load_state_dict(load_file(folder / "model.safetensors"))
-        except (OSError, SafetensorError, RuntimeError) as error:
-            message = f"{folder}/model.safetensors is not what this model stores: {error}"
-            raise CorruptFileError(message) from error
+        load_weights(self, folder)
 
 
 def field_embedding(

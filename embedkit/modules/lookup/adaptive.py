@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from embedkit.errors import InputError
-from embedkit.modules.lookup.checks import check_sizes
+from embedkit.modules.arguments import check_sizes
 from embedkit.modules.lookup.lookup import Lookup, whole_numbers
 from embedkit.modules.lookup.packing import check_budget, check_share, checked_counts
 from embedkit.modules.lookup.universal_hash import hash_coefficients, universal_hash

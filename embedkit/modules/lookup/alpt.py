@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from embedkit.modules.lookup.lookup import Lookup
-from embedkit.modules.lookup.packing import check_budget, pack, packed_width
-from embedkit.modules.lookup.quantized import MOST_BITS, QuantizedLookup, check_bits, decode, encode
+from embedkit.modules.lookup.packing import most_bits, pack
+from embedkit.modules.lookup.quantized import QuantizedLookup, check_bits, decode, encode
 
 _SMALLEST_STEP = 1e-8
 
@@ -103,12 +103,7 @@ class LearnedStepLookup(Lookup):
             InputError: `nbytes` is below the bytes of two bits a value; the message names them.
         """
         del counts, seed
-
-        def served(bits: int) -> int:
-            return sum(sizes) * (packed_width(dim, bits) + 4)
-
-        check_budget(nbytes, served(2), "two bits a value and 4 bytes a row")
-        bits = max(bits for bits in range(2, MOST_BITS + 1) if served(bits) <= nbytes)
+        bits = most_bits(sum(sizes), dim, nbytes, least=2, beside=4, means="two bits a value and 4 bytes a row")
         return cls(sizes, dim, names=names, bits=bits, **options)
 
     @property

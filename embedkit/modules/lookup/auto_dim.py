@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from embedkit.errors import InputError
-from embedkit.modules.lookup.checks import check_sizes
+from embedkit.modules.arguments import check_sizes
 from embedkit.modules.lookup.lookup import Lookup
 from embedkit.modules.lookup.mixed_dim import MixedDimLookup
 

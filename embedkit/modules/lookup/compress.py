@@ -15,9 +15,9 @@ from embedkit.modules.lookup.codebook import CodebookLookup, codebook_within, se
 from embedkit.modules.lookup.dedup import DedupLookup, default_block_rows
 from embedkit.modules.lookup.lookup import FieldEmbedding, Lookup, PlainLookup
 from embedkit.modules.lookup.low_rank import LowRankLookup, rank_within
-from embedkit.modules.lookup.packing import checked_counts, packed_width
+from embedkit.modules.lookup.packing import MOST_BITS, checked_counts, packed_width
 from embedkit.modules.lookup.pruned import PrunedLookup, nonzeros_within
-from embedkit.modules.lookup.quantized import MOST_BITS, QuantizedLookup
+from embedkit.modules.lookup.quantized import QuantizedLookup
 from embedkit.modules.lookup.tensor_train import TensorTrainLookup
 from embedkit.ops.vectors import as_embeddings
 from embedkit.types import Embeddings

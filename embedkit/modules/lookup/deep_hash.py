@@ -7,8 +7,8 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
+from embedkit.modules.arguments import check_sizes
 from embedkit.modules.lookup.budget import largest_size
-from embedkit.modules.lookup.checks import check_sizes
 from embedkit.modules.lookup.lookup import Lookup
 from embedkit.modules.lookup.universal_hash import hash_coefficients, universal_hash
 

@@ -8,12 +8,11 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from embedkit.errors import CorruptFileError, InputError, ModelError
-from embedkit.io import read_json, replacing_folder, seal_folder, verify_folder, write_json
+from embedkit.errors import InputError, ModelError
+from embedkit.io import read_json
+from embedkit.modules.folder import load_weights, read_config, save_module
 
 
 class Lookup(nn.Module, ABC):
@@ -167,11 +166,7 @@ class Lookup(nn.Module, ABC):
         Raises:
             StorageError: The disk refused; what was there is unchanged.
         """
-        tensors = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
-        with replacing_folder(Path(folder)) as temporary:
-            write_json(temporary / "config.json", {"class": type(self).__name__, **self.config()})
-            save_file(tensors, temporary / "model.safetensors")
-            seal_folder(temporary)
+        save_module(self, Path(folder), self.config())
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
@@ -182,17 +177,12 @@ class Lookup(nn.Module, ABC):
             CorruptFileError: A file is missing or damaged.
         """
         folder = Path(folder)
-        verify_folder(folder)
-        config = read_json(folder / "config.json")
+        config = read_config(folder)
         if (kind := config.pop("class", None)) != cls.__name__:
             message = f"{folder} must hold a {cls.__name__}; it holds {kind!r}: load it with that class"
             raise ModelError(message)
         lookup = cls._empty(config)
-        try:
-            lookup.load_state_dict(load_file(folder / "model.safetensors"))
-        except (OSError, SafetensorError, RuntimeError) as error:
-            message = f"{folder}/model.safetensors is not what {cls.__name__} stores: {error}"
-            raise CorruptFileError(message) from error
+        load_weights(lookup, folder)
         return lookup
 
     @classmethod

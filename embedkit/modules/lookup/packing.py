@@ -7,6 +7,8 @@ from torch import Tensor
 
 from embedkit.errors import InputError
 
+MOST_BITS = 16
+
 _CODES_AT_A_TIME = 1 << 22
 
 
@@ -107,6 +109,20 @@ def check_share(name: str, value: float, *, zero: bool = True) -> None:
     if not 0 <= value <= 1 or (value == 0 and not zero):
         message = f"{name} must be {'at least' if zero else 'above'} 0 and at most 1; received {value}"
         raise InputError(message)
+
+
+def most_bits(rows: int, dim: int, nbytes: int, *, least: int, beside: int, means: str) -> int:
+    """The most bits a value, from `least`, with which packed rows and `beside` bytes for each fit into `nbytes`.
+
+    Raises:
+        InputError: The least bits do not fit; the message says that these are `means`.
+    """
+
+    def served(bits: int) -> int:
+        return rows * (packed_width(dim, bits) + beside)
+
+    check_budget(nbytes, served(least), means)
+    return max(bits for bits in range(least, MOST_BITS + 1) if served(bits) <= nbytes)
 
 
 def check_budget(nbytes: int, least: int, means: str) -> None:

@@ -8,11 +8,10 @@ from torch import Tensor, nn
 
 from embedkit.errors import InputError
 from embedkit.modules.lookup.lookup import Lookup
-from embedkit.modules.lookup.packing import check_budget, checked_weight, pack, packed_width, unpack
+from embedkit.modules.lookup.packing import MOST_BITS, checked_weight, most_bits, pack, packed_width, unpack
 
 Scales = Literal["float32", "float16"]
 _SCALES = {"float32": torch.float32, "float16": torch.float16}
-MOST_BITS = 16
 _ROUNDING = 2.0**-20  # what float32 leaves of a zero, a scale times a code, and their sum, with room
 
 
@@ -213,12 +212,7 @@ class QuantizedTrainingLookup(Lookup):
             InputError: `nbytes` is below the bytes of one bit a value; the message names them.
         """
         del counts, seed
-
-        def served(bits: int) -> int:
-            return sum(sizes) * (packed_width(dim, bits) + 8)
-
-        check_budget(nbytes, served(1), "one bit a value and 8 bytes a row")
-        bits = max(bits for bits in range(1, MOST_BITS + 1) if served(bits) <= nbytes)
+        bits = most_bits(sum(sizes), dim, nbytes, least=1, beside=8, means="one bit a value and 8 bytes a row")
         return cls(sizes, dim, names=names, bits=bits, **options)
 
     def vectors(self, rows: Tensor, fields: Tensor) -> Tensor:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from embedkit.errors import InputError
+from embedkit.modules.arguments import check_sizes
 from embedkit.modules.lookup.budget import largest_size
-from embedkit.modules.lookup.checks import check_sizes
 from embedkit.modules.lookup.lookup import Lookup
 from embedkit.modules.lookup.universal_hash import PRIME, hash_coefficients, universal_hash
 

@@ -7,11 +7,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from embedkit.errors import InputError
+from embedkit.modules.arguments import check_sizes
 from embedkit.modules.pooling.blocks import CrossAttention, GatedMLP
 from embedkit.modules.pooling.masked import (
     Features,
     MaskedPooling,
-    check_sizes,
     checked_states,
     counted_tokens,
 )

@@ -11,6 +11,7 @@ from sentence_transformers.base.modules import Module
 from torch import Tensor
 
 from embedkit.errors import InputError, ModelError
+from embedkit.modules.arguments import check_sizes
 from embedkit.ops.masks import masked_mean, without_first
 
 Features = dict[str, Any]
@@ -192,15 +193,3 @@ def counted_tokens(features: Features, states: Tensor, *, include_prompt: bool) 
     lengths = torch.as_tensor(prompt_length, device=states.device).reshape(-1)
     # Columns that sentence-transformers merges into one batch keep one's lengths, which are all of theirs.
     return without_first(mask, lengths.repeat(-(-len(mask) // max(1, len(lengths))))[: len(mask)])
-
-
-def check_sizes(*, least: int = 1, **sizes: Any) -> None:
-    """Check that each is an integer of at least `least`.
-
-    Raises:
-        InputError: One is not.
-    """
-    for name, size in sizes.items():
-        if isinstance(size, bool) or not isinstance(size, int) or size < least:
-            message = f"{name} must be an integer from {least}; received {size!r}"
-            raise InputError(message)

@@ -4,8 +4,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from embedkit.modules.arguments import check_sizes
 from embedkit.modules.pooling.blocks import CrossAttention, GatedMLP
-from embedkit.modules.pooling.masked import LayerPooling, check_sizes
+from embedkit.modules.pooling.masked import LayerPooling
 
 
 class MultiLayerPooling(LayerPooling):
