@@ -184,7 +184,11 @@ def _with_compressed_lookups(
     wide = {key: lookup for key, lookup in lookups.items() if lookup.dim > 1} or lookups
     kept = sum(lookup.nbytes for key, lookup in lookups.items() if key not in wide)
     total = sum(lookup.nbytes for lookup in wide.values())
-    nbytes = _budget(budget, total + kept) - kept
+    given = _budget(budget, total + kept)
+    if given <= kept:
+        message = f"budget must be above {kept} bytes, which tables of width 1 take and keep; received {given}"
+        raise InputError(message)
+    nbytes = given - kept
     rows = {lookup.num_rows for lookup in wide.values()}
     # Tables of some fields alone have fewer rows than counts; if none has as many, the first one says so.
     without = rows - {len(counts)} if counts is not None and len(counts) in rows else set()

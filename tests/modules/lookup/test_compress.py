@@ -266,6 +266,8 @@ def test_a_table_of_width_1_counts_and_stays_as_it_is():
     assert small[1].lookup.nbytes == narrow.nbytes
     assert small[0].lookup.nbytes + narrow.nbytes <= 0.5 * (wide.nbytes + narrow.nbytes)
     torch.testing.assert_close(small[1].lookup.materialize(), narrow.materialize(), rtol=0, atol=0)
+    with pytest.raises(InputError, match="above 320 bytes, which tables of width 1 take and keep; received 300"):
+        compress(model, 300, "int8")
 
 
 def test_counts_are_for_the_tables_of_as_many_rows():
