@@ -53,7 +53,7 @@ class Row:
         paper: What the publication reports, if the two can be compared.
         seconds: How long the whole benchmark ran.
         commit: The commit it ran on, marked when the tree differed.
-        machine: Cores, processor, Python and torch.
+        machine: Cores, processor, accelerator if there is one, Python and torch.
     """
 
     shelf: str = ""

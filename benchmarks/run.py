@@ -7,7 +7,6 @@ in seconds, and its rows are checked and thrown away.
 
 import argparse
 import difflib
-import importlib.metadata
 import importlib.util
 import os
 import platform
@@ -113,8 +112,10 @@ def _commit(folder: Path) -> str:
 @cache
 def _machine() -> str:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    torch = importlib.metadata.version("torch")
-    return f"{cores} cores, {_processor()}, Python {platform.python_version()}, torch {torch}"
+    import torch
+
+    accelerator = f"{torch.cuda.get_device_name()}, " if torch.cuda.is_available() else ""
+    return f"{cores} cores, {_processor()}, {accelerator}Python {platform.python_version()}, torch {torch.__version__}"
 
 
 def _processor() -> str:

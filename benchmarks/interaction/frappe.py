@@ -114,7 +114,7 @@ def trained(job: Job) -> tuple[float, float]:
     width = 1 if name == "LR" else DIM
     model = entry.make(log.vocabulary.sizes, lookup=PlainLookup(log.vocabulary.sizes, width, std=STD))
     fit_clicks(
-        model,
+        model.to("cuda" if torch.cuda.is_available() else "cpu"),
         log.train,
         log.validation,
         epochs=1 if smoke else 100,

@@ -154,10 +154,10 @@ def run(smoke: bool) -> Iterator[Row]:
 
 def _jobs(smoke: bool) -> list[Job]:
     seeds, shares = (SEEDS[:1], SHARES[1:2]) if smoke else (SEEDS, SHARES)
+    unsized = [FULL] if smoke else [*UNSIZED, *OPTEMBED]  # the longest, so first
     sized = ["ROBE", FLOOR] if smoke else list(TRAINED)
-    jobs = [(name, share, seed, smoke) for name in sized for share in shares for seed in seeds]
-    unsized = [FULL] if smoke else [*UNSIZED, *OPTEMBED]
-    return jobs + [(name, 1.0, seed, smoke) for name in unsized for seed in seeds]
+    jobs = [(name, 1.0, seed, smoke) for name in unsized for seed in seeds]
+    return jobs + [(name, share, seed, smoke) for name in sized for share in shares for seed in seeds]
 
 
 def measured(job: Job) -> list[Found]:
