@@ -73,8 +73,8 @@ MODELS: dict[str, Entry] = {
     "FGCNN": Entry(partial(fgcnn, dropout=0.3), 0.05, None, patience=3),  # as IPNN, which it adds features to
     "IPNN": Entry(partial(ipnn, dropout=0.3), 0.05, (0.9841, 0.1540), patience=3),
     "DNN": Entry(partial(dnn, dropout=0.2, **DEEP), 0.05, (0.9833, 0.1622)),
-    "FM": Entry(factorization_machine, 0.05, (0.9671, 0.2065)),
-    "LR": Entry(logistic_regression, 0.05, (0.9356, 0.3076)),
+    "FM": Entry(factorization_machine, 5e-6, (0.9671, 0.2065)),
+    "LR": Entry(logistic_regression, 1e-5, (0.9356, 0.3076)),
 }
 """What a user would take first comes first; DNN is the baseline and LR the floor."""
 
