@@ -1,37 +1,45 @@
-"""Encoders that read whole tables, and the vectors of their columns and rows."""
+"""Encoders that write a whole table as one text and read it at once."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, TypeAlias, get_args
+from typing import Any, Literal, Self, TypeAlias, get_args
 
 from sentence_transformers.base.modules import Transformer
 
 from embedkit.encoders.encoder import Encoder
-from embedkit.encoders.inputs import Features, InputModule, PreparedInputs, described, tokenize
-from embedkit.encoders.readout import read_tokens, text_transformer
+from embedkit.encoders.inputs import Features, PreparedInputs, tokenize
+from embedkit.encoders.readout import TokenReadout, read_tokens, text_transformer
+from embedkit.encoders.table.numbers import checked_digits, with_digits
 from embedkit.encoders.table.serialise import Serialised, column_wise, row_wise
-from embedkit.encoders.table.table import Table, as_table
+from embedkit.encoders.table.table import Table, as_table, counted, some
+from embedkit.encoders.table.vectors import MOST_ROWS, Part, TableModule, TableVectors
 from embedkit.errors import InputError
-from embedkit.types import Embeddings, Vector
 
 Layout: TypeAlias = Literal["columns", "rows"]
 
 
-class TableInput(InputModule):
+class TableInput(TableModule):
     """First module of a table encoder: serialises a table, then runs a text transformer over it.
 
     Args:
         transformer: The text transformer.
         layout: "columns" writes column by column, "rows" row by row.
         header: Whether column names are written.
+        digits: Significant digits of numbers with a decimal point; None writes them as they are.
     """
 
-    expects: ClassVar[str] = "a table (DataFrame, Table, or dict of columns)"
-    config_keys: list[str] = ["layout", "header"]  # noqa: RUF012 (declared so by the base class)
+    config_keys: list[str] = ["layout", "header", "digits"]  # noqa: RUF012 (declared so by the base class)
     config_file_name = "table_config.json"
 
-    def __init__(self, transformer: Transformer, *, layout: Layout = "columns", header: bool = True) -> None:
+    def __init__(
+        self,
+        transformer: Transformer,
+        *,
+        layout: Layout = "columns",
+        header: bool = True,
+        digits: int | None = None,
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         if layout not in get_args(Layout):
             message = f"layout must be one of {', '.join(get_args(Layout))}; received {layout!r}"
@@ -39,6 +47,7 @@ class TableInput(InputModule):
         self.transformer = transformer
         self.layout = layout
         self.header = header
+        self.digits = checked_digits(digits)
 
     @property
     def tokenizer(self) -> Any:  # type: ignore[override]  # the base class declares an attribute
@@ -50,34 +59,29 @@ class TableInput(InputModule):
         """The transformer's window, in tokens."""
         return self.transformer.max_seq_length
 
-    def is_single(self, inputs: Any) -> bool:
-        """A frame, a `Table` or a dict of columns is one table; a list is a batch of them."""
-        return not isinstance(inputs, list | tuple)
-
-    def problem(self, value: Any) -> str | None:
-        """Why `value` cannot be read as a table."""
-        if isinstance(value, list | tuple):
-            return f"received {described(value)}"
-        try:
-            as_table(value)
-        except InputError as error:
-            return str(error)
-        return None
-
-    def key(self, value: Any) -> bytes | None:
-        """Name, columns and cells."""
-        table = as_table(value)
-        return json.dumps([table.name, table.columns, [list(row) for row in table.rows]]).encode()
-
     def prepare(self, inputs: list[Any], prompt: str | None, task: str | None) -> PreparedInputs:
         """Serialise each table to the window, then tokenise."""
         del task
-        return tokenize(self.transformer, [(prompt or "") + self.serialise(as_table(value)).text for value in inputs])
+        tables = [as_table(value, max_rows=MOST_ROWS) for value in inputs]
+        return tokenize(self.transformer, [(prompt or "") + self.serialise(table).text for table in tables])
 
     def serialise(self, table: Table) -> Serialised:
-        """The text this encoder reads for `table`, with the places of its columns and rows."""
+        """The text this encoder reads for `table`, with the places of its columns, rows and cells."""
         write = column_wise if self.layout == "columns" else row_wise
-        return write(table, count_tokens=self._count_tokens, max_tokens=self._budget(), header=self.header)
+        return write(
+            with_digits(table, self.digits),
+            count_tokens=self._count_tokens,
+            max_tokens=self._budget(),
+            header=self.header,
+        )
+
+    def vectors(
+        self, encoder: Encoder, tables: Sequence[Table], parts: Collection[Part], num_layers: int | None
+    ) -> list[TableVectors]:
+        """Means over the tokens that stand for each part, from one forward pass a table."""
+        written = [self.serialise(table) for table in tables]
+        readouts = read_tokens(encoder, [each.text for each in written], num_layers=num_layers)
+        return [_pooled(readout, each, parts) for readout, each in zip(readouts, written, strict=True)]
 
     def forward(self, features: Features, **kwargs: Any) -> Features:
         """Run the transformer."""
@@ -108,19 +112,56 @@ class TableInput(InputModule):
         return len(encoded["input_ids"])
 
 
-def table_encoder(text_encoder: Encoder, *, layout: Layout = "columns", header: bool = True) -> Encoder:
+def _pooled(readout: TokenReadout, written: Serialised, parts: Collection[Part]) -> TableVectors:
+    asked: dict[Part, dict[Any, Any]] = {
+        "columns": dict(enumerate(written.columns)),
+        "rows": dict(zip(written.kept_rows, written.rows, strict=True)),
+        "cells": dict(written.cells),
+    }
+    spans = {
+        part: {place: each for place, each in found.items() if each} if part in parts else {}
+        for part, found in asked.items()
+    }
+    pooled = {part: readout.pool(list(found.values())) for part, found in spans.items()}
+    return TableVectors(
+        table=readout.embeddings.mean(axis=0),
+        columns=pooled["columns"],
+        rows=pooled["rows"],
+        cells=pooled["cells"],
+        column_numbers=tuple(spans["columns"]),
+        row_numbers=tuple(spans["rows"]),
+        cell_places=tuple(spans["cells"]),
+        notes=_left_out(written),
+    )
+
+
+def _left_out(written: Serialised) -> tuple[str, ...]:
+    notes = []
+    if written.dropped_rows:
+        total = written.dropped_rows + len(written.kept_rows)
+        notes.append(f"{written.dropped_rows:,} of {counted(total, 'row')} left out to fit the window")
+    if written.dropped_columns:
+        left = counted(len(written.dropped_columns), "column")
+        notes.append(f"{left} left out to fit the window: {some(written.dropped_columns)}")
+    return tuple(notes)
+
+
+def table_encoder(
+    text_encoder: Encoder, *, layout: Layout = "columns", header: bool = True, digits: int | None = None
+) -> Encoder:
     """An encoder of whole tables that shares the modules of a text encoder, and so its vector space.
 
     Args:
         text_encoder: Begins with a text transformer.
         layout: "columns" writes column by column, "rows" row by row.
         header: Whether column names are written.
+        digits: Significant digits of numbers with a decimal point; None writes them as they are.
 
     Returns:
         An encoder whose inputs are tables.
 
     Raises:
-        InputError: `text_encoder` does not begin with a text transformer.
+        InputError: `text_encoder` does not begin with a text transformer, or an option is out of range.
 
     Example:
         >>> import embedkit as ek
@@ -128,61 +169,5 @@ def table_encoder(text_encoder: Encoder, *, layout: Layout = "columns", header: 
         >>> encoder.encode({"city": ["Paris", "Rome"], "country": ["France", "Italy"]}).shape
         (384,)
     """
-    reader = TableInput(text_transformer(text_encoder), layout=layout, header=header)
+    reader = TableInput(text_transformer(text_encoder), layout=layout, header=header, digits=digits)
     return Encoder([reader, *list(text_encoder)[1:]], device=str(text_encoder.device))
-
-
-@dataclass(frozen=True)
-class TableVectors:
-    """Vectors of one table and its parts, read from one forward pass; not normalised.
-
-    Attributes:
-        table: Mean over all its tokens, (dim,).
-        columns: One for each name in `column_names`, (columns, dim).
-        rows: One for each number in `row_numbers`, (rows, dim).
-        column_names: The columns that have something to read in the window.
-        row_numbers: The rows that have, counted from 0.
-        serialised: The text they were read from, and what was dropped to fit the window.
-    """
-
-    table: Vector
-    columns: Embeddings
-    rows: Embeddings
-    column_names: tuple[str, ...]
-    row_numbers: tuple[int, ...]
-    serialised: Serialised
-
-
-def read_table(encoder: Encoder, table: Any, *, num_layers: int | None = None) -> TableVectors:
-    """Vectors of a table, its columns and its rows: means over the tokens that stand for each.
-
-    Args:
-        encoder: From `table_encoder`.
-        table: What `as_table` reads.
-        num_layers: Read after this layer, 0 … depth; None reads the last.
-
-    Raises:
-        InputError: The encoder is no table encoder, or the table is none.
-
-    Example:
-        >>> import embedkit as ek
-        >>> read_table(table_encoder(ek.load()), {"city": ["Paris", "Rome"]}).rows.shape
-        (2, 384)
-    """
-    reader: Any = encoder[0]
-    if not isinstance(reader, TableInput):
-        message = "read_table needs a table encoder: make one with table_encoder(text_encoder)"
-        raise InputError(message)
-    read = as_table(table)
-    serialised = reader.serialise(read)
-    (readout,) = read_tokens(encoder, [serialised.text], num_layers=num_layers)
-    columns = {name: spans for name, spans in zip(read.columns, serialised.columns, strict=True) if spans}
-    rows = {number: spans for number, spans in zip(serialised.kept_rows, serialised.rows, strict=True) if spans}
-    return TableVectors(
-        table=readout.embeddings.mean(axis=0),
-        columns=readout.pool(list(columns.values())),
-        rows=readout.pool(list(rows.values())),
-        column_names=tuple(columns),
-        row_numbers=tuple(rows),
-        serialised=serialised,
-    )

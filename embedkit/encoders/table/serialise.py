@@ -272,7 +272,7 @@ class _Layout:
     header: bool
 
 
-def _clean(value: str, characters: int) -> str:
+def clean(value: str, characters: int) -> str:
     """The value on one line, clipped; of a huge value only the beginning is looked at."""
     value = value.strip()
     line = " ".join(value[: 8 * characters].split())
@@ -293,7 +293,7 @@ class _Page:
         self.end = 0
         self.picked = picked
         names = table.columns[:columns] if layout.header else ("",) * columns
-        self.names = tuple(_clean(name, characters) for name in names)
+        self.names = tuple(clean(name, characters) for name in names)
         self.column_spans: list[list[Span]] = [[] for _ in table.columns]
         self.row_spans: dict[int, list[Span]] = {row: [] for row in picked}
         self.cells: dict[tuple[int, int], Span] = {}
@@ -302,7 +302,7 @@ class _Page:
     def rows(self) -> Iterator[Row]:
         """Each kept row, with its position and the text of its cells."""
         for row in self.picked:
-            yield row, tuple(_clean(cell, self._characters) for cell in self._table.rows[row][: self._columns])
+            yield row, tuple(clean(cell, self._characters) for cell in self._table.rows[row][: self._columns])
 
     def write(self, text: str) -> Span:
         start = self.end
@@ -325,7 +325,7 @@ class _Page:
         return span
 
     def serialised(self) -> Serialised:
-        if name := _clean(self._table.name, self._characters):
+        if name := clean(self._table.name, self._characters):
             self.write(f"{name}.")
         self._layout.write(self)
         return Serialised(

@@ -56,7 +56,7 @@ def _check_strings(values: tuple[str, ...], place: str) -> None:
         raise InputError(message) from None
 
 
-def as_table(value: Any, *, name: str = "") -> Table:
+def as_table(value: Any, *, name: str = "", max_rows: int | None = None) -> Table:
     """Turn what users hold into a `Table`.
 
     Integers are written without ".0", also where a column of integers became floats because some are missing;
@@ -69,6 +69,8 @@ def as_table(value: Any, *, name: str = "") -> Table:
         value: A `Table`, a pandas or polars DataFrame, a dict of equally long columns, or a list of dicts, whose
             columns stand in the order in which they first occur.
         name: Name of the table; "" keeps the name of a `Table`.
+        max_rows: Of n > max_rows rows those at floor(i n / max_rows) are read, i = 0 … max_rows - 1; what lies between
+            is never turned into text. None reads all.
 
     Returns:
         The table.
@@ -80,12 +82,43 @@ def as_table(value: Any, *, name: str = "") -> Table:
         >>> as_table({"name": ["Ann", "Bob"], "age": [31, None]}, name="people").rows
         (('Ann', '31'), ('Bob', ''))
     """
+    if max_rows is not None:
+        value = _evenly(value, max_rows)
     if isinstance(value, Table):
         return replace(value, name=name) if name else value
     names, columns = _columns_of(value)
     _check_lengths(names, columns)
     named, _ = name_columns(names)
     return Table(name, named, rows_of(columns))
+
+
+def _evenly(value: Any, most: int) -> Any:
+    """As many rows as wanted, evenly spaced; `value` itself where it has no more, or is no table."""
+    if isinstance(value, Mapping):
+        if all(hasattr(column, "__len__") for column in value.values()):
+            _check_lengths(list(value), list(value.values()))  # before the lengths are made equal
+        return {name: _taken(column, most) for name, column in value.items()}
+    if isinstance(value, Table):
+        rows = _taken(value.rows, most)
+        return value if rows is value.rows else replace(value, rows=rows)
+    if _is_frame(value, "pandas"):
+        return value if len(value) <= most else value.iloc[_places(len(value), most)]
+    if _is_frame(value, "polars"):
+        return value if len(value) <= most else value[_places(len(value), most)]
+    return _taken(value, most) if isinstance(value, list | tuple) else value
+
+
+def _taken(values: Any, most: int) -> Any:
+    if isinstance(values, str | bytes | Mapping) or not (hasattr(values, "__len__") and hasattr(values, "__iter__")):
+        return values  # no column, which is said later
+    if len(values) <= most:
+        return values
+    at = values.iloc if type(values).__module__.startswith("pandas") else values
+    return [at[place] for place in _places(len(values), most)]
+
+
+def _places(total: int, most: int) -> list[int]:
+    return [place * total // most for place in range(most)]
 
 
 def _columns_of(value: Any) -> tuple[list[Any], list[Sequence[Any]]]:
