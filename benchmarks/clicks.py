@@ -1,14 +1,17 @@
-"""What the benchmarks of click models share: the Frappe log as ids, and runs on a core each."""
+"""What the benchmarks of click models share: the Frappe log as ids, and the network that compressed tables serve."""
 
 from functools import cache
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
+
+import torch
 
 from benchmarks.data import data_folder
 from embedkit.encoders.record import Records, Vocabulary, read_clicks
-from embedkit.training.click import ClickData, ClickMetrics, click_metrics, predict_clicks
+from embedkit.modules.interaction import ClickModel, dnn
+from embedkit.modules.lookup import Lookup
+from embedkit.training.click import ClickData, ClickMetrics, click_metrics, fit_clicks, predict_clicks
 
-T = TypeVar("T")
-R = TypeVar("R")
+DIM, EPOCHS = 16, 8
 
 FILES = {"train": "train_reconstructed.csv", "validation": "valid.csv", "test": "test.csv"}
 
@@ -55,3 +58,26 @@ def scored(model: Any, data: ClickData) -> ClickMetrics:
     """AUC and logloss of a model on records with labels."""
     assert data.labels is not None
     return click_metrics(predict_clicks(model, data), data.labels)
+
+
+def click_network(lookup: Lookup, log: Log, seed: int) -> ClickModel:
+    """The network that all compressed tables serve: of a seed, the same first weights whatever the table is."""
+    torch.manual_seed(seed)  # lookups draw more or less than each other
+    return dnn(log.vocabulary.sizes, DIM, (128, 64), lookup=lookup, batch_norm=True, dropout=0.2)
+
+
+def fitted(model: ClickModel, log: Log, seed: int, smoke: bool, *, epochs: int = EPOCHS, rate: float = 2e-3) -> Any:
+    """The model, trained on the one schedule that all compressed tables get."""
+    fit_clicks(
+        model,
+        log.train,
+        log.validation,
+        epochs=1 if smoke else epochs,
+        batch_size=1024,
+        learning_rate=rate,
+        patience=None,
+        plateau_factor=1.0,
+        seed=seed,
+        show_progress_bar=False,
+    )
+    return model

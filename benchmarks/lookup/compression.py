@@ -21,11 +21,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.clicks import Log, frappe, scored
+from benchmarks.clicks import DIM, Log, click_network, fitted, frappe, scored
 from benchmarks.peer import on_cores
 from benchmarks.results import Row
 from embedkit.errors import InputError
-from embedkit.modules.interaction import ClickModel, dnn
+from embedkit.modules.interaction import ClickModel
 from embedkit.modules.lookup import (
     AdaptiveLookup,
     AutoDimLookup,
@@ -51,11 +51,10 @@ from embedkit.modules.lookup import (
     greedy_search,
     random_search,
 )
-from embedkit.training.click import fit_clicks
 
 SEEDS = (0, 1, 2)
 SHARES = (0.5, 0.2, 0.08, 0.02)
-DIM, EPOCHS, TUNING = 16, 8, 2
+TUNING = 2
 SEARCHES = 160
 FULL, FLOOR = "full table", "hash, one probe a field"
 
@@ -178,9 +177,9 @@ def measured(job: Job) -> list[Found]:
         )
     except InputError:  # the smallest is above the budget
         return []
-    model = _fitted(_model(lookup, log, seed), log, seed, smoke)
+    model = fitted(click_network(lookup, log, seed), log, seed, smoke)
     if name in AGAIN:
-        model = _fitted(_model(AGAIN[name](model.embedding.lookup), log, seed), log, seed, smoke)
+        model = fitted(click_network(AGAIN[name](model.embedding.lookup), log, seed), log, seed, smoke)
     found = [_found(name, share, model, log)]
     if name == FULL:
         found += _post(model, counts, log, seed, smoke)
@@ -193,29 +192,8 @@ def _whole(log: Log) -> int:
     return 4 * DIM * sum(log.vocabulary.sizes)
 
 
-def _model(lookup: Lookup, log: Log, seed: int) -> ClickModel:
-    torch.manual_seed(seed)  # lookups draw more or less than each other
-    return dnn(log.vocabulary.sizes, DIM, (128, 64), lookup=lookup, batch_norm=True, dropout=0.2)
-
-
-def _fitted(model: ClickModel, log: Log, seed: int, smoke: bool, *, epochs: int = EPOCHS, rate: float = 2e-3) -> Any:
-    fit_clicks(
-        model,
-        log.train,
-        log.validation,
-        epochs=1 if smoke else epochs,
-        batch_size=1024,
-        learning_rate=rate,
-        patience=None,
-        plateau_factor=1.0,
-        seed=seed,
-        show_progress_bar=False,
-    )
-    return model
-
-
 def _tuned(model: ClickModel, log: Log, seed: int) -> Any:
-    return _fitted(model, log, seed, smoke=False, epochs=TUNING, rate=1e-3)
+    return fitted(model, log, seed, smoke=False, epochs=TUNING, rate=1e-3)
 
 
 def _found(method: str, share: float, model: ClickModel, log: Log) -> Found:
@@ -242,43 +220,57 @@ def _post(model: ClickModel, counts: Tensor, log: Log, seed: int, smoke: bool) -
 def _optembed(name: str, seed: int, log: Log) -> Found:
     """Supernet, search on the validation rows, training again from all first weights with both masks fixed."""
     lookup = OptEmbedLookup(log.vocabulary.sizes, DIM)
-    model = _fitted(_model(lookup, log, seed), log, seed, smoke=False)
+    model = fitted(click_network(lookup, log, seed), log, seed, smoke=False)
 
     def score(candidate: tuple[int, ...]) -> float:
         lookup.use(candidate)
         return scored(model, log.validation)[0]
 
     lookup.use(OPTEMBED[name](score, len(lookup.sizes), DIM, seed=seed).candidate)
-    return _found(name, 1.0, _fitted(_model(lookup.for_retraining(), log, seed), log, seed, smoke=False), log)
+    return _found(name, 1.0, fitted(click_network(lookup.for_retraining(), log, seed), log, seed, smoke=False), log)
 
 
 def _keep(found: list[Found]) -> None:
     """All runs as a table, and a picture of their means."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
     folder = Path(__file__).parents[1] / "results" / "lookup"
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "compression.csv").open("w", encoding="utf-8", newline="") as file:
         lines = csv.writer(file, lineterminator="\n")
         lines.writerow(["method", "share", "bytes", "auc"])
         lines.writerows([each.method, each.share, each.nbytes, round(each.auc, 5)] for each in found)
-    figure, axis = plt.subplots(figsize=(12, 7), layout="constrained")
-    for place, method in enumerate(dict.fromkeys(each.method for each in found)):
-        runs = [each for each in found if each.method == method]
-        points = sorted(
-            (
-                np.mean([each.nbytes for each in runs if each.share == share]),
-                np.mean([each.auc for each in runs if each.share == share]),
-            )
-            for share in {each.share for each in runs}
-        )
-        axis.plot(*zip(*points, strict=True), marker="osv^D*"[place % 6], label=method, linewidth=1, markersize=5)
-    axis.set(xscale="log", xlabel="bytes of the table, everything counted", ylabel="AUC on the test rows")
-    axis.set_title("Frappe, one network and schedule, mean over seeds")
-    axis.legend(fontsize=7, ncols=2, loc="lower right")
-    axis.grid(alpha=0.3)
-    figure.savefig(folder / "compression.png", dpi=110, metadata={"Software": None})
+    draw(found, folder / "compression.png")
+
+
+def draw(found: list[Found], path: Path) -> None:
+    """Mean bytes against what is missing to AUC 1; those that no other beats at their size are joined and named."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    curves: dict[str, list[tuple[float, float]]] = {}
+    for method, share in dict.fromkeys((each.method, each.share) for each in found):
+        runs = [each for each in found if (each.method, each.share) == (method, share)]
+        point = (float(np.mean([each.nbytes for each in runs])), 1 - float(np.mean([each.auc for each in runs])))
+        curves.setdefault(method, []).append(point)
+    figure, axis = plt.subplots(figsize=(13, 8), layout="constrained")
+    colours = plt.get_cmap("tab20").colors  # type: ignore[attr-defined]  # of a listed map
+    for place, (method, points) in enumerate(curves.items()):
+        style = {"color": colours[place % 20], "marker": "osv^D*PX"[place % 8], "linestyle": ("-", ":")[place >= 20]}
+        axis.plot(*zip(*sorted(points), strict=True), label=method, linewidth=1, markersize=5, **style)
+    best = np.inf
+    front = []
+    for nbytes, missing, method in sorted((*point, name) for name, points in curves.items() for point in points):
+        if missing < best:
+            best = missing
+            front.append((nbytes, missing))
+            axis.annotate(method, (nbytes, missing), (0, -14), textcoords="offset points", fontsize=8, ha="center")
+    axis.plot(*zip(*front, strict=True), color="black", linewidth=2.5, alpha=0.35, label="Pareto front")
+    axis.set(
+        xscale="log", yscale="log", xlabel="bytes of the table, everything counted", ylabel="1 − AUC on the test rows"
+    )
+    axis.set_title("Frappe: one network, one schedule, mean over seeds; below is better")
+    figure.legend(fontsize=8, loc="outside right upper")
+    axis.grid(alpha=0.3, which="both")
+    figure.savefig(path, dpi=100, metadata={"Software": None})
     plt.close(figure)
