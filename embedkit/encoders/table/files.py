@@ -6,18 +6,19 @@ import re
 import sqlite3
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TextIO
 
-from embedkit.encoders.table.table import Table, counted, name_columns, rows_of, some
+from embedkit.encoders.table.table import Table, arrow_values, counted, name_columns, rows_of, some
 from embedkit.errors import InputError
 from embedkit.optional import require
 
 __all__ = ["SUFFIXES", "ReadTable", "read_tables"]
 
-SUFFIXES: frozenset[str] = frozenset({".csv", ".tsv", ".parquet", ".sqlite", ".sqlite3", ".db"})
+DATABASES = frozenset({".sqlite", ".sqlite3", ".db"})
+SUFFIXES: frozenset[str] = DATABASES | {".csv", ".tsv", ".parquet"}
 """Suffixes, in lower case, of the files that `read_tables` reads."""
 
 _DELIMITERS = ",;\t|"
@@ -343,35 +344,42 @@ def _parquet_table(name: str, file: Any, max_rows: int | None) -> ReadTable:
         if read >= wanted:
             break
         for values, column in zip(columns, batch.slice(0, wanted - read).columns, strict=True):
-            values.extend(_arrow_values(column))
+            values.extend(arrow_values(column))
         read += batch.num_rows
     cut = (_cut_note(max_rows),) if wanted < total else ()
     return ReadTable(Table(name, names, rows_of(columns)), notes + cut, first_line=0)
-
-
-def _arrow_values(column: Any) -> list[Any]:
-    if str(column.type) in {"float", "halffloat"}:  # as Python floats they would print digits that were never there
-        return list(column.to_numpy(zero_copy_only=False))
-    return list(column.to_pylist())
 
 
 # SQLite
 
 
 def _read_sqlite(path: Path, max_rows: int | None) -> Iterator[ReadTable]:
+    with open_database(path) as (database, notes):
+        yield from _database_tables(path, database, max_rows, notes)
+
+
+@contextmanager
+def open_database(path: Path) -> Iterator[tuple[sqlite3.Connection, tuple[str, ...]]]:
+    """A SQLite file, opened so that it is never written, and notes on what of it is not read.
+
+    Raises:
+        InputError: It is no intact database, or another program keeps it locked; also while it is read.
+        OSError: The file cannot be opened.
+    """
     with path.open("rb") as file:
         head = file.read(20)
-    if not head:
-        return
-    if not head.startswith(_SQLITE):
+    if head and not head.startswith(_SQLITE):
         raise InputError(f"{path} must be a SQLite database; it is not one")
     immutable = _is_immutable(path, head)
     address = f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if immutable else ''}"
     notes = _unmerged(path) if immutable else ()
     try:
         with closing(sqlite3.connect(address, uri=True, check_same_thread=False)) as database:
-            yield from _database_tables(path, database, max_rows, notes)
+            database.execute("PRAGMA trusted_schema = OFF")
+            yield database, notes
     except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
+            raise InputError(f"{path} must not be locked; another program is writing it: try again later") from None
         raise InputError(f"{path} must be an intact SQLite database: {error}") from None
 
 
@@ -399,7 +407,6 @@ def _database_tables(
 ) -> Iterator[ReadTable]:
     decode = _Decoder()
     database.text_factory = decode
-    database.execute("PRAGMA trusted_schema = OFF")
     names = _table_names(database)
     broken = {name: reason for name in names if (reason := _unreadable(database, name))}
     if names and len(broken) == len(names):

@@ -9,7 +9,10 @@ from typing import Any
 
 from embedkit.errors import InputError
 
-_EXPECTS = "a table must be a Table, a pandas or polars DataFrame, a dict of columns or a list of dicts"
+_EXPECTS = (
+    "a table must be a Table, a pandas or polars DataFrame, a pyarrow Table, a DuckDB relation, a dict of columns or a"
+    " list of dicts"
+)
 _EXACT = 2**53  # beyond this a float no longer tells neighbouring integers apart
 
 
@@ -66,8 +69,8 @@ def as_table(value: Any, *, name: str = "", max_rows: int | None = None) -> Tabl
     repeated names get " (2)", " (3)" and so on.
 
     Args:
-        value: A `Table`, a pandas or polars DataFrame, a dict of equally long columns, or a list of dicts, whose
-            columns stand in the order in which they first occur.
+        value: A `Table`, a pandas or polars DataFrame, a pyarrow Table, a DuckDB relation, a dict of equally long
+            columns, or a list of dicts, whose columns stand in the order in which they first occur.
         name: Name of the table; "" keeps the name of a `Table`.
         max_rows: Of n > max_rows rows those at floor(i n / max_rows) are read, i = 0 … max_rows - 1; what lies between
             is never turned into text. None reads all.
@@ -87,6 +90,8 @@ def as_table(value: Any, *, name: str = "", max_rows: int | None = None) -> Tabl
     if isinstance(value, Table):
         return replace(value, name=name) if name else value
     names, columns = _columns_of(value)
+    if max_rows is not None:
+        columns = [_taken(column, max_rows) for column in columns]
     _check_lengths(names, columns)
     named, _ = name_columns(names)
     return Table(name, named, rows_of(columns))
@@ -126,6 +131,10 @@ def _columns_of(value: Any) -> tuple[list[Any], list[Sequence[Any]]]:
         return list(value.columns), [_pandas_values(value.iloc[:, at]) for at in range(value.shape[1])]
     if _is_frame(value, "polars"):
         return list(value.columns), [_polars_values(series) for series in value.get_columns()]
+    if _is_frame(value, "pyarrow", "Table"):
+        return list(value.column_names), [arrow_values(column) for column in value.columns]
+    if _is_frame(value, "duckdb", "DuckDBPyRelation"):
+        return list(value.columns), _duckdb_columns(value)
     if isinstance(value, Mapping):
         return list(value), [_listed(column, name) for name, column in value.items()]
     if isinstance(value, list | tuple) and all(isinstance(row, Mapping) for row in value):
@@ -134,10 +143,11 @@ def _columns_of(value: Any) -> tuple[list[Any], list[Sequence[Any]]]:
     raise InputError(f"{_EXPECTS}; received {_described(value)}")
 
 
-def _is_frame(value: Any, package: str) -> bool:
-    """Whether `value` is a DataFrame of a package that need not be installed, or of a subclass."""
+def _is_frame(value: Any, package: str, name: str = "DataFrame") -> bool:
+    """Whether `value` is a DataFrame, or what is named, of a package that need not be installed, or of a subclass."""
     return any(
-        kind.__name__ == "DataFrame" and kind.__module__.partition(".")[0] == package for kind in type(value).__mro__
+        kind.__name__ == name and kind.__module__.partition(".")[0].lstrip("_") == package
+        for kind in type(value).__mro__
     )
 
 
@@ -148,6 +158,23 @@ def _pandas_values(series: Any) -> list[Any]:
 
 def _polars_values(series: Any) -> list[Any]:
     return list(series.to_numpy()) if str(series.dtype) in {"Float16", "Float32"} else list(series.to_list())
+
+
+def arrow_values(column: Any) -> list[Any]:
+    """Values of an Arrow array."""
+    if str(column.type) in {"float", "halffloat"}:  # as Python floats they would print digits that were never there
+        return list(column.to_numpy(zero_copy_only=False))
+    return list(column.to_pylist())
+
+
+def _duckdb_columns(relation: Any) -> list[Sequence[Any]]:
+    import numpy as np
+
+    columns = list(zip(*relation.fetchall(), strict=True)) or [()] * len(relation.columns)
+    return [
+        list(np.array(values, dtype=np.float32)) if str(kind) == "FLOAT" else values  # as for Arrow
+        for values, kind in zip(columns, relation.types, strict=True)
+    ]
 
 
 def _listed(column: Any, name: Any) -> list[Any]:

@@ -196,10 +196,59 @@ def test_polars():
         as_table(frame.lazy())
 
 
+def test_pyarrow():
+    pa = pytest.importorskip("pyarrow", reason="the extra tables is not installed")
+    arrow = pa.table(
+        {
+            "i": pa.chunked_array([[2**62], [None]]),
+            "f": pa.array([0.1, None], pa.float32()),
+            "h": pa.array(np.array([0.1, 2], dtype=np.float16)),
+            "m": pa.array([Decimal("1.10"), None]),
+            "d": pa.array([dt.date(2020, 1, 2), None]),
+            "c": pa.array(["x", None]).dictionary_encode(),
+            "l": [[1, 2], None],
+        }
+    )
+    assert as_table(arrow, name="t") == Table(
+        "t",
+        tuple("ifhmdcl"),
+        [("4611686018427387904", "0.1", "0.1", "1.10", "2020-01-02", "x", "[1, 2]"), ("", "", "2.0", "", "", "", "")],
+    )
+    assert as_table(pa.table([[1], [2]], names=["a", "a"])).columns == ("a", "a (2)")
+    assert as_table(arrow.slice(0, 0)).rows == ()
+    assert column_of(as_table(pa.table({"a": list(range(10))}), max_rows=3)) == ["0", "3", "6"]
+    with pytest.raises(InputError, match="at least one column"):
+        as_table(pa.table({}))
+    with pytest.raises(InputError, match=r"received pyarrow\.lib\.RecordBatch"):
+        as_table(arrow.to_batches()[0])
+
+
+def test_duckdb():
+    duckdb = pytest.importorskip("duckdb", reason="duckdb is not installed")
+    with duckdb.connect() as connection:
+        relation = connection.sql("""
+            SELECT 170141183460469231731687303715884105727::HUGEINT AS i, 0.1::FLOAT AS f, 0.1::DOUBLE AS g,
+                1.10::DECIMAL(5, 2) AS m, TIMESTAMP '2020-01-02' AS d, TRUE AS b, [1, 2] AS l, 'abc'::BLOB AS x,
+                NULL AS n, 'y' AS i
+            UNION ALL SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+        """)
+        texts = ["170141183460469231731687303715884105727", "0.1", "0.1", "1.10", "2020-01-02", "true"]
+        table = Table("t", (*"ifgmdblxn", "i (2)"), [(*texts, "[1, 2]", "<3 bytes>", "", "y"), ("",) * 10])
+        assert as_table(relation, name="t") == table
+        assert as_table(relation, name="t") == table  # reading does not use a relation up
+        assert as_table(connection.sql("SELECT 1 AS a WHERE FALSE")) == Table("", ("a",), ())
+        numbers = connection.sql("SELECT range::FLOAT AS a FROM range(10) ORDER BY range")
+        assert column_of(as_table(numbers, max_rows=3)) == ["0.0", "3.0", "6.0"]
+
+
+def column_of(table):
+    return [row[0] for row in table.rows]
+
+
 def test_importing_brings_no_heavy_package():
     code = (
         "import sys, embedkit.encoders.table\n"
-        "print(sorted({'torch', 'transformers', 'pandas', 'polars', 'pyarrow', 'numpy'} & set(sys.modules)))"
+        "print(sorted({'torch', 'transformers', 'pandas', 'polars', 'pyarrow', 'duckdb', 'numpy'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
