@@ -3,9 +3,9 @@
 The baseline of the networks is FuxiCTR 2.3.10 with the same settings in one thread. It needs versions of its libraries
 that cannot be installed beside this package: `FUXICTR_PYTHON` names a Python of its own, which imports `fuxictr`, and
 `model_zoo` from a checkout of the same version, as what `pip` installs lacks these models. Both then train in turn on
-the same arrays: an epoch over twelve batches with what its `fit` does, a look at few validation rows included. FuxiCTR gets batches cut
-from memory; its own loader, which collects them row by row, makes it a little slower. Without the variable the baseline
-is what FuxiCTR did once on such a machine.
+the same arrays: an epoch of twelve batches with what its `fit` does, a look at few validation rows included. FuxiCTR
+gets batches cut from memory; its own loader, which collects them row by row, makes it a little slower. Without the
+variable the baseline is what FuxiCTR did once on a faster machine.
 """
 
 import json

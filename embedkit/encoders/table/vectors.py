@@ -97,7 +97,7 @@ def table_vectors(
 
     Example:
         >>> import embedkit as ek
-        >>> from embedkit.encoders.table import table_encoder
+        >>> from embedkit.encoders.table.encoder import table_encoder
         >>> read = table_vectors(table_encoder(ek.load()), {"city": ["Paris", "Rome"]})
         >>> read.rows.shape, read.cell_places
         ((2, 384), ((0, 0), (1, 0)))
