@@ -40,7 +40,7 @@ class Network(NamedTuple):
 
     Attributes:
         make: From sizes to the model.
-        quoted: Thousands of samples a CPU-second of FuxiCTR on such a machine.
+        quoted: Thousands of samples a CPU-second of FuxiCTR on another, faster machine.
         wanted: About which number is wanted.
         peer: FuxiCTR's name of it.
         options: FuxiCTR's words for what `make` has.
@@ -131,7 +131,7 @@ def run(smoke: bool) -> Iterator[Row]:
                 if peer:
                     theirs.append(_peer_speed(peer, network, smoke))
             baseline = round(statistics.median(theirs), 2) if theirs else network.quoted
-            source = "same run" if theirs else "quoted from such a machine"
+            source = "same run" if theirs else "quoted from another machine"
             yield _row(name, "1,000 samples a CPU-s", speeds, f"; baseline: FuxiCTR, {source}", baseline)
         for lookup in (PlainLookup, HashLookup, UnifiedLookup, RobeLookup):
             yield _row(lookup.__name__, "million ids a CPU-s", [_lookup_speed(lookup, smoke) for _ in range(runs)])
