@@ -114,6 +114,31 @@ def make_encoder(checkpoint):
     return make
 
 
+@pytest.fixture(scope="session")
+def tapas(tmp_path_factory):
+    """A tiny TAPAS model, with ids for 19 columns and 29 rows, and its tokenizer."""
+    pytest.importorskip("pandas", reason="its tokenizer needs pandas")
+    import torch
+    from transformers import TapasConfig, TapasModel, TapasTokenizer
+
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789.,:-"
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[EMPTY]"]
+    path = tmp_path_factory.mktemp("tapas") / "vocab.txt"
+    path.write_text("\n".join(dict.fromkeys([*special, *WORDS, *letters, *(f"##{letter}" for letter in letters)])))
+    tokenizer = TapasTokenizer(path)
+    torch.manual_seed(3)
+    config = TapasConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=128,
+        type_vocab_sizes=[3, 20, 30, 2, 30, 30, 10],
+    )
+    return TapasModel(config).eval(), tokenizer
+
+
 class HashingEncoder:
     """Vectors of words by hashing: no weights, instant, good enough to find a word again."""
 

@@ -18,6 +18,8 @@ from embedkit.encoders.concepts import ConceptEncoder
 from embedkit.encoders.layerwise import with_pooling
 from embedkit.encoders.record import Field, Vocabulary, record_encoder
 from embedkit.encoders.table.encoder import table_encoder
+from embedkit.encoders.table.parts import part_encoder
+from embedkit.encoders.table.tapas import tapas_encoder
 from embedkit.encoders.text import distill_static, nv_embed, static_encoder, tfidf_lsa
 from embedkit.errors import InputError
 from embedkit.modules.pooling import LatentAttentionPooling, LayerMixPooling
@@ -112,6 +114,10 @@ MEMBERS = {
         {"user": "ann", "tags": "red|" * 99, "price": 0.0},
     ),
     "table": Member(lambda request: table_encoder(request.getfixturevalue("make_encoder")("bert")), TABLES, TABLES[-1]),
+    "table parts": Member(  # the first two tables differ in the order of columns alone, which it does not read
+        lambda request: part_encoder(request.getfixturevalue("make_encoder")("bert")), TABLES[1:], TABLES[-1]
+    ),
+    "tapas": Member(lambda request: tapas_encoder(*request.getfixturevalue("tapas"), device="cpu"), TABLES, TABLES[-1]),
 }
 
 

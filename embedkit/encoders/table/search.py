@@ -122,9 +122,7 @@ class ColumnIndex:
         self._index.remove(self._ids_of(table))
         del self._ids[table]
 
-    def search(
-        self, columns: Any, k: int = 10, *, exclude_own_table: bool = True
-    ) -> list[ColumnHit] | list[list[ColumnHit]]:
+    def search(self, columns: Any, k: int = 10, *, exclude_own_table: bool = True) -> Any:
         """The columns most like one column, or like each of many.
 
         Args:
@@ -135,7 +133,7 @@ class ColumnIndex:
                 the name of a `Table` that is given. A named column itself is always its own nearest otherwise.
 
         Returns:
-            Hits, best first; equal scores in the order of adding. For a list, a list of such lists.
+            A list of `ColumnHit`, best first, equal scores in the order of adding; for a list, a list of such lists.
 
         Raises:
             InputError: A column is unknown or blank, a table has several columns, or k < 1.
