@@ -29,7 +29,8 @@ def spider(databases: int | None = None) -> dict[Place, Table]:
 
 
 def _without_null(table: Table) -> Table:
-    return Table(table.name, table.columns, [["" if cell == "NULL" else cell for cell in row] for row in table.rows])
+    rows = [tuple("" if cell == "NULL" else cell for cell in row) for row in table.rows]
+    return Table(table.name, table.columns, rows)
 
 
 @cache
