@@ -26,7 +26,7 @@ class Table:
         rows: One string for each column in every row; kept as a tuple.
 
     Raises:
-        InputError: There is no column, or a row does not hold one string for each column.
+        InputError: There is no column, a row does not hold one string for each column, or UTF-8 cannot write one.
 
     Example:
         >>> Table("people", ("name", "age"), [("Ann", "31"), ("Bob", "")]).rows[1]
@@ -52,10 +52,18 @@ class Table:
 
 def _check_strings(values: tuple[str, ...], place: str) -> None:
     try:
-        "".join(values)
+        joined = "".join(values)
+        if not joined.isascii():
+            joined.encode()
     except TypeError:
         wrong = next(value for value in values if not isinstance(value, str))
         message = f"{place} must hold strings only; it holds {wrong!r} of type {type(wrong).__name__}: use as_table"
+        raise InputError(message) from None
+    except UnicodeEncodeError as error:
+        message = (
+            f"{place} must be text that UTF-8 can write; it holds the lone surrogate {joined[error.start]!a}: decode "
+            "the bytes with errors='replace'"
+        )
         raise InputError(message) from None
 
 

@@ -252,3 +252,9 @@ def test_importing_brings_no_heavy_package():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("table", [{"a": ["\ud83d"]}, {"\udc00": ["x"]}])
+def test_half_a_character_is_an_error_that_says_where(table):
+    with pytest.raises(InputError, match="must be text that UTF-8 can write; it holds the lone surrogate"):
+        as_table(table)
