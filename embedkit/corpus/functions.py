@@ -10,7 +10,7 @@ import re
 import shutil
 import tokenize
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from embedkit.corpus.distributions import Distribution, installed_distributions
+from embedkit.corpus.distributions import STANDARD_LIBRARY, Distribution, installed_distributions
 from embedkit.corpus.duplicates import BANDS, PERMUTATIONS, SHINGLE, NearDuplicates, body_digest
 from embedkit.encoders.code.functions import Function, find_functions, parse_function
 from embedkit.errors import CorruptFileError, EmbedkitError, InputError
@@ -67,12 +67,13 @@ def build_functions(
 ) -> dict[str, Any]:
     """Write the functions of many distributions into a folder, each once, with a manifest that counts every stage.
 
-    Of every file, in the order of distributions and paths: left out are tests, vendored copies and generated code, by
-    the names of files and folders and by marks in the first 20 lines; files above `max_bytes`; files that are not
-    Python of the version that runs; and files equal to one before. Of every function: left out are trivial ones, whose
-    body is `pass`, `...` or `raise`; then those whose arguments and body, without the docstring, have the syntax tree
-    of one before; then those estimated to share 0.8 of their shingles with one before. What stays is in the split of
-    its distribution, never of its own: the split follows from a hash of `seed` and the distribution's name.
+    The standard library comes first, then distributions by name, and their files by path. Of files, left out are tests,
+    vendored copies and generated code, by the names of files and folders and by marks in the first 20 lines; files
+    above `max_bytes`; files that are not Python of the version that runs; and files equal to one before. Of functions,
+    left out are trivial ones, whose body is `pass`, `...` or `raise`; then those whose arguments and body, without the
+    docstring, have the syntax tree of one before; then those estimated to share 0.8 of their shingles with one before.
+    What stays is in the split of its distribution, never of its own: the split follows from a hash of `seed` and the
+    distribution's name.
 
     The same distributions give the same bytes. A build that was stopped goes on behind the last whole distribution
     when it is called again, and a finished one is returned as it is.
@@ -84,8 +85,10 @@ def build_functions(
         max_bytes: Larger files are left out.
 
     Returns:
-        The manifest: seed, versions, rules, the counts of each distribution, and totals of each split. "kept" are the
-        functions that were written; the other counts say at which stage, in this order, files and functions fell out.
+        The manifest: "seed", "versions", "rules"; "distributions", with the version, the split and a hash of the names
+        and sizes of the files; "counts" of each distribution and "totals" of each split. Of the counts, "files" and
+        "functions" are all there were, "kept" the functions that were written, "with_docstring" those of them that
+        have one, and the others say why files and functions fell out.
 
     Raises:
         InputError: An argument is out of range, two distributions share a name, or the folder holds something else.
@@ -111,7 +114,7 @@ def build_functions(
         Kanade et al. take files of GitHub and split by file; here whole distributions are split, since files of one
         know each other. Duplicates are removed across distributions, and the first of them stays.
     """
-    chosen = list(installed_distributions() if distributions is None else distributions)
+    chosen = sorted(installed_distributions() if distributions is None else distributions, key=_place)
     _check_arguments(chosen, seed, max_bytes)
     target = Path(folder)
     plan = _plan(chosen, seed, max_bytes)
@@ -178,6 +181,10 @@ class _Found:
 
 class _Unusable(Exception):  # noqa: N818
     """A file that gives nothing; the message is the name of its count."""
+
+
+def _place(one: Distribution) -> tuple[bool, str]:
+    return not one.name.startswith(STANDARD_LIBRARY), one.name
 
 
 def _check_arguments(distributions: Sequence[Distribution], seed: int, max_bytes: int) -> None:
@@ -263,11 +270,12 @@ def _build(folder: Path, distributions: Sequence[Distribution], plan: Mapping[st
         for number, one in enumerate(distributions):
             record = folder / _WORK / f"{number:06d}.json"
             shard = _shard(folder, plan["distributions"][one.name]["split"], one.name)
-            if not _is_restored(record, shard, seen, counts, one.name):
-                found = _examined(one, seen, plan["rules"]["max_bytes"])
+            if _is_restored(record, shard, seen, counts, one.name):
+                bar.update(len(one.files))
+            else:
+                found = _examined(one, seen, plan["rules"]["max_bytes"], bar.update)
                 counts[one.name] = found.counts
                 _write(record, shard, found)
-            bar.update(len(one.files))
     return counts
 
 
@@ -309,12 +317,10 @@ def _is_restored(record: Path, shard: Path, seen: _Seen, counts: dict[str, Count
     """Take over a distribution that an earlier call finished; False when there is none that is whole."""
     try:
         known = read_json(record)
-        functions = (
-            list(_read_shard(shard)) if known["shard"] is not None and sha256_of(shard) == known["shard"] else []
-        )
+        if known["shard"] is not None and sha256_of(shard) != known["shard"]:
+            return False
+        functions = [] if known["shard"] is None else list(_read_shard(shard))
     except (CorruptFileError, FileNotFoundError):
-        return False
-    if len(functions) != known["counts"]["kept"]:
         return False
     seen.files.update(known["files"])
     seen.bodies.update(known["bodies"])
@@ -334,11 +340,12 @@ def _shard(folder: Path, split: str, name: str) -> Path:
     return folder / split / f"{name}.jsonl"
 
 
-def _examined(distribution: Distribution, seen: _Seen, max_bytes: int) -> _Found:
+def _examined(distribution: Distribution, seen: _Seen, max_bytes: int, advance: Callable[[], object]) -> _Found:
     found = _Found(counts=Counter(dict.fromkeys(_COUNTS, 0)))
     found.counts["files"] = len(distribution.files) + len(distribution.unreadable)
     found.counts["unreadable"] = len(distribution.unreadable)
     for file in distribution.files:
+        advance()
         try:
             text = _text(distribution.root / file, file, max_bytes, seen, found)
             functions = _functions(text, distribution.name, file)

@@ -192,6 +192,8 @@ def test_two_builds_give_the_same_bytes_and_a_third_reads_nothing(tmp_path, some
     first = build_functions(tmp_path / "x", some)
     assert build_functions(tmp_path / "y", some) == first
     assert content(tmp_path / "x") == content(tmp_path / "y")
+    build_functions(tmp_path / "z", reversed(some))
+    assert content(tmp_path / "z") == content(tmp_path / "x")
     monkeypatch.delattr(module, "_examined")
     assert build_functions(tmp_path / "x", some) == first
 
