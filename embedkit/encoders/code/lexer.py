@@ -79,6 +79,7 @@ _KINDS = {
     "ENDMARKER": Kind.EOS,
 }
 _SPELLINGS = {"NEWLINE": NEWLINE, "NL": NL, "DEDENT": DEDENT, "ENDMARKER": EOS}
+_BETWEEN_LINES = {"NEWLINE", "NL", "INDENT", "DEDENT"}
 _WORDS = {"NAME", "NUMBER", "ERRORTOKEN"}
 _LINE_END = re.compile(r"\r\n?")
 
@@ -115,9 +116,9 @@ def lex_python(source: str, *, keep_comments: bool = True) -> list[CodeToken]:
 
     Deviations:
         Source that fails to parse is an error as a whole; the paper's lexer takes what splits into tokens, which
-        differs between versions of Python. Newer syntax than that of the running Python is such an error too. Line
-        ends are read as Python reads them: \r\n and \r are \n. Python 3.11 itself misses an indentation that begins
-        with a line of nothing but a backslash.
+        differs between versions of Python. Newer syntax than that of the running Python is such an error too. So is a
+        line that begins with a backslash and nothing before it but white space, where versions differ in what the
+        indentation is. Line ends are read as Python reads them: \r\n and \r are \n.
     """
     if not isinstance(source, str):
         raise InputError(f"source must be a string; received {type(source).__name__}; decode bytes first")
@@ -127,17 +128,20 @@ def lex_python(source: str, *, keep_comments: bool = True) -> list[CodeToken]:
         return failed
     given = Source(source)
     given.starts[0] = len(source) - len(source.removeprefix("\ufeff"))
+    text += "" if text.endswith("\n") else "\n"
     tokens: list[CodeToken] = []
+    begins_line, end = True, 0
     try:
         for lexeme in _whole_strings(_whole_names(_lexemes(text)), Source(text)):
             token = _typed(lexeme, given)
-            if token.kind is Kind.ERROR:
+            if token.kind is Kind.ERROR or (begins_line and "\\" in source[end : token.start]):
                 return failed
+            begins_line, end = lexeme.name in _BETWEEN_LINES, token.end
             if keep_comments or token.kind is not Kind.COMMENT:
                 tokens.append(token)
     except (tokenize.TokenError, SyntaxError):
         return failed
-    return _without_last_blank_lines(tokens)
+    return _ended(tokens, len(source))
 
 
 def _parses(text: str) -> bool:
@@ -202,14 +206,23 @@ def _typed(lexeme: Lexeme, lines: Source) -> CodeToken:
         kind = Kind.KEYWORD
     elif kind is Kind.INDENT:
         text = INDENT + text
-    return CodeToken(kind, text, _offset(lines, lexeme.start), _offset(lines, lexeme.end))
+    end = _behind(lexeme) if kind is Kind.STRING else lexeme.end
+    return CodeToken(kind, text, _offset(lines, lexeme.start), _offset(lines, end))
 
 
-def _without_last_blank_lines(tokens: list[CodeToken]) -> list[CodeToken]:
+def _behind(lexeme: Lexeme) -> Place:
+    """Where a string ends, counted from its start: Python 3.12.1 counts bytes on the later lines of some."""
+    line, column = lexeme.start
+    last = lexeme.text.rfind("\n") + 1
+    return line + lexeme.text.count("\n"), len(lexeme.text) - last + (0 if last else column)
+
+
+def _ended(tokens: list[CodeToken], size: int) -> list[CodeToken]:
+    """Leave out blank lines at the end of a source of `size` characters, and put there what ends with it."""
     end = len(tokens)
     while end and tokens[end - 1].kind in {Kind.DEDENT, Kind.EOS}:
         end -= 1
     kept = end
     while kept and tokens[kept - 1].text == NL and (kept == 1 or tokens[kept - 2].kind is not Kind.COMMENT):
         kept -= 1
-    return tokens[:kept] + tokens[end:]
+    return tokens[:kept] + [token._replace(start=size, end=size) for token in tokens[end:]]

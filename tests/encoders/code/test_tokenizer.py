@@ -45,6 +45,7 @@ SAMPLE = [path for path in standard_library() if small(path)][::30]
 def stream(source):
     """Types and texts that the standard library gives, without blank last lines; line ends are all alike."""
     unified = source.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    unified += "" if unified.endswith("\n") else "\n"
     found = [
         (tokenize.tok_name[token.type], "" if token.type in {tokenize.NEWLINE, tokenize.NL} else token.string)
         for token in tokenize.generate_tokens(io.StringIO(unified).readline)
@@ -319,6 +320,8 @@ def test_t_strings_and_nested_quotes_are_one_string(monkeypatch):
         "if x:\ny",
         "  x = 1",
         "x = 1 \\",
+        "if x:\n\\\n    y\n",  # Python 3.11 finds no indentation here
+        "  \\\n\n",
         "print 'Python 2'",
         "except_ = 0777",
         "raise E, 'two'",
@@ -341,6 +344,15 @@ def test_source_that_does_not_parse_is_an_error_token(source, tokenizer):
         CodeToken(Kind.ERROR, ERROR, 0, len(source)),
         CodeToken(Kind.EOS, EOS, len(source), len(source)),
     ]
+
+
+def test_what_ends_the_source_stands_at_its_end():
+    source = "if x:\n    '''é\n''' 'é\\\né'\n  \n "
+    tokens = lex_python(source)
+    assert [token.text for token in tokens[-2:]] == ["___DEDENT___", EOS]
+    assert {(token.start, token.end) for token in tokens[-2:]} == {(len(source), len(source))}
+    strings = [source[token.start : token.end] for token in tokens if token.kind is Kind.STRING]
+    assert strings == ["'''é\n'''", "'é\\\né'"]
 
 
 @pytest.mark.parametrize("source", ["", "\n", " \t\f\n\n", "\ufeff", "\r\n", "\n" * 50])
@@ -366,10 +378,12 @@ def test_only_a_comment():
         "x = 1 + \\\n    2\n",
         "x = 1 \\\n\n",
         "x = '''a\\\n b'''\n",
+        "'''a\r#''' ",
+        "0xa\\\n# c",
         "x = 1  # end  \n\n",
         "if x: pass  # c\n  # d\n# e\n",
         "async def f():\n    await g; return 1if x else 2\n",
-        "from . import a\nfrom ... import b\nfrom .... c import d\n".replace(".... c", "....c"),
+        "from . import a\nfrom ... import b\nfrom ....c import d\n",
         "class A:\n    def f(self): return 1 .real\n\n    # c\n# d\n\nx = a@b; x @= -~1\n",
         "x = (\n\n  # c\n\n 1,\n# d\n)\n",
         "match x:\n    case [1, *_] if y: print(f'{x!r:>{10}}' f'''\n{y}\n''')\n",
@@ -432,7 +446,7 @@ def test_comments_must_be_kept_or_dropped():
 
 @pytest.mark.slow
 def test_a_megabyte_takes_four_times_a_quarter():
-    """About 4 s of one core for 1 MB."""
+    """1 MB takes 3 s of an idle core, 7 s of a busy one."""
     seconds = []
     for lines in (6_000, 24_000):
         source = "def f(x):\n" + "    total_of = compute(x, 'some text') + 1\n" * lines
