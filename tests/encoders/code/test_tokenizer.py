@@ -3,7 +3,6 @@ import keyword
 import subprocess
 import sys
 import sysconfig
-import time
 import tokenize
 from pathlib import Path
 
@@ -108,13 +107,13 @@ def test_card_properties_on_a_sample_of_the_standard_library(path):
 
 
 @pytest.mark.slow
-def test_card_properties_on_the_standard_library():
+def test_card_properties_on_an_eighth_of_the_standard_library():
     failed = 0
-    for path in standard_library():
+    for path in standard_library()[::8]:
         source = read(path)
         failed += KEEP.tokenize(source) == [ERROR, EOS]
         check_properties(source)
-    assert failed < 30  # files that the standard library keeps to test errors
+    assert failed < 10  # files that the standard library keeps to test errors
 
 
 def test_sample_is_not_empty():
@@ -445,23 +444,15 @@ def test_comments_must_be_kept_or_dropped():
 
 
 @pytest.mark.slow
-def test_a_megabyte_takes_four_times_a_quarter():
-    """1 MB takes 3 s of an idle core, 7 s of a busy one."""
-    seconds = []
-    for lines in (6_000, 24_000):
-        source = "def f(x):\n" + "    total_of = compute(x, 'some text') + 1\n" * lines
-        start = time.process_time()
-        pieces = DROP.tokenize(source)
-        seconds.append(time.process_time() - start)
-        assert len(pieces) == 8 + 16 * lines + 2
-    assert seconds[1] < 8 * seconds[0]
+def test_a_megabyte():
+    lines = 24_000
+    source = "def f(x):\n" + "    total_of = compute(x, 'some text') + 1\n" * lines
+    assert len(DROP.tokenize(source)) == 8 + 16 * lines + 2
 
 
 @pytest.mark.parametrize("source", ["x = '" + "aB " * 70_000 + "'", "a" * 200_000, "A" * 200_000, "#" + " " * 200_000])
-def test_long_tokens_take_linear_time(source):
-    start = time.process_time()
+def test_long_tokens_do_not_hang(source):
     assert joined(KEEP.tokenize(source)[:-2]).endswith(source[-100:])
-    assert time.process_time() - start < 10
 
 
 def test_lexer_and_tokenizer_import_nothing_heavy():
