@@ -69,7 +69,7 @@ def run(smoke: bool) -> Iterator[Row]:
                     method=finding.property,
                     variant=f"{name}, {line.estimate.n} units; baseline: {STOCK}; floor: control",
                     dataset="Spider",
-                    metric=line.name.removeprefix("variance, "),
+                    metric=line.name.removeprefix("variance, ").replace("unit length", "unit"),
                     value=round(line.estimate.value, 4),
                     low=round(line.estimate.low, 4),
                     high=round(line.estimate.high, 4),
