@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import cached_property
 from hashlib import blake2b
 from heapq import nsmallest
 from pathlib import Path
@@ -185,9 +186,8 @@ class _Plan:
 
     def of(self, part: Part) -> dict[Any, Weighted]:
         """Texts of each part that has something to read."""
-        read: dict[Part, Callable[[], dict[Any, Weighted]]]
-        read = {"columns": self._columns, "rows": self._rows, "cells": self._cells}
-        found = read[part]()
+        found: dict[Any, Weighted]
+        found = self._columns if part == "columns" else self._rows() if part == "rows" else self._cells()
         return {place: mean for place, mean in found.items() if mean}
 
     def table(self) -> Weighted:
@@ -197,14 +197,15 @@ class _Plan:
             InputError: There is nothing to read in it.
         """
         total: Counter[str] = Counter()
-        for mean in self._columns().values():
+        for mean in self._columns.values():
             total.update(mean)
         if not total:
             message = f"a table must have a cell or a name to read; table {self._table.name!r} has none"
             raise InputError(message)
         return total
 
-    def _columns(self) -> dict[int, Weighted]:
+    @cached_property  # the table is made of them too, and to fit one to the window costs tokenising
+    def _columns(self) -> dict[Any, Weighted]:
         values = [self._values(column) for column in range(len(self._names))]
         if self._module.unit == "cells":
             return {

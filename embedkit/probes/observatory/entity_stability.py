@@ -8,11 +8,12 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from embedkit.encoders.encoder import Encoder
-from embedkit.encoders.table.table import Table, as_table
+from embedkit.encoders.table.table import Table
 from embedkit.encoders.table.vectors import table_vectors
 from embedkit.errors import InputError
 from embedkit.ops.vectors import normalize
 from embedkit.probes.observatory.finding import Estimate, Finding, Line, estimate
+from embedkit.probes.observatory.variants import as_tables
 from embedkit.types import Embeddings
 
 __all__ = ["entity_stability"]
@@ -73,8 +74,8 @@ def entity_stability(
         all are queries. Cells are read without their tables. Cosines that agree to six decimals are ties, of which the
         cell that comes first is the nearer one.
     """
-    _check(tables, k, max_cells)
-    found = _texts([as_table(table) for table in tables])
+    _check(k, max_cells)
+    found = _texts(as_tables(tables))
     drawn = sorted(np.random.default_rng(seed).permutation(len(found))[:max_cells])
     if len(drawn) <= max(k):
         message = (
@@ -97,10 +98,7 @@ def entity_stability(
     return Finding("entity stability", "Do both encoders give a cell the same neighbours?", tuple(lines), notes)
 
 
-def _check(tables: Any, k: Any, max_cells: Any) -> None:
-    if not isinstance(tables, list | tuple):
-        message = f"tables must be a list of tables; received {type(tables).__name__}: put one table into a list"
-        raise InputError(message)
+def _check(k: Any, max_cells: Any) -> None:
     if not isinstance(k, list | tuple) or not k or any(type(number) is not int or number < 1 for number in k):
         message = f"k must be a list of counts from 1, such as (5, 10); received {k!r}"
         raise InputError(message)

@@ -10,10 +10,11 @@ from tqdm import tqdm
 
 from embedkit.encoders.encoder import Encoder
 from embedkit.encoders.table.dependencies import functional_dependencies, non_dependencies
-from embedkit.encoders.table.table import Table, as_table
+from embedkit.encoders.table.table import Table
 from embedkit.encoders.table.vectors import table_vectors
 from embedkit.errors import InputError
 from embedkit.probes.observatory.finding import Finding, Line, estimate
+from embedkit.probes.observatory.variants import as_tables
 
 __all__ = ["dependency_translation"]
 
@@ -85,8 +86,8 @@ def dependency_translation(
         left out, which there count as 0. The variance divides by rows − 1. Unit length and the control of the same
         values are added.
     """
-    _check(tables, window, min_groups)
-    read = [as_table(table) for table in tables]
+    _check(window, min_groups)
+    read = as_tables(tables)
     random = np.random.default_rng(seed)
     measured: list[_Measured] = []
     asked = unread = 0
@@ -109,10 +110,7 @@ def dependency_translation(
     return Finding("functional dependencies", question, tuple(lines), tuple(notes))
 
 
-def _check(tables: Any, window: int, min_groups: int) -> None:
-    if not isinstance(tables, list | tuple):
-        message = f"tables must be a list of tables; received {type(tables).__name__}: put one table into a list"
-        raise InputError(message)
+def _check(window: int, min_groups: int) -> None:
     for name, value, least in (("window", window, 0), ("min_groups", min_groups, 1)):
         if type(value) is not int or value < least:
             message = f"{name} must be a count from {least}; received {value!r}"

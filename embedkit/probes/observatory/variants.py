@@ -96,6 +96,25 @@ def check_variants(variants: int) -> None:
         raise InputError(message)
 
 
+def as_tables(tables: Sequence[Any]) -> list[Table]:
+    """A list of what `as_table` reads, as tables; of long ones evenly spaced rows.
+
+    Raises:
+        InputError: `tables` is no list, or something in it, named by its place, is no table.
+    """
+    if not isinstance(tables, list | tuple):
+        message = f"tables must be a list of tables; received {type(tables).__name__}: put one table into a list"
+        raise InputError(message)
+    read = []
+    for place, table in enumerate(tables):
+        try:
+            read.append(as_table(table, max_rows=MOST_ROWS))
+        except InputError as error:
+            message = f"tables[{place}]: {error}"
+            raise InputError(message) from None
+    return read
+
+
 def compare(encoder: Encoder, tables: Sequence[Any], asked: Property, *, seed: int) -> Finding:
     """Compare the vectors of tables and their parts with those of the same parts in variants.
 
@@ -115,7 +134,10 @@ def compare(encoder: Encoder, tables: Sequence[Any], asked: Property, *, seed: i
         InputError: The encoder reads no tables, or `tables` are none.
     """
     table_vectors(encoder, [])
-    read = _as_tables(tables)
+    read = as_tables(tables)
+    if not read:
+        message = "tables must be a list of at least one table; received none"
+        raise InputError(message)
     parts: list[Part] = [part for level in asked.levels for part in _PARTS[level]]
     moves: dict[Level, _Moves] = {level: _Moves() for level in asked.levels}
     wholes: list[Embeddings] = []
@@ -147,21 +169,6 @@ def compare(encoder: Encoder, tables: Sequence[Any], asked: Property, *, seed: i
         "original, and only parts that both show are compared": clipped,
     }
     return Finding(asked.name, asked.question, lines, tuple(note for note, number in notes.items() if number))
-
-
-def _as_tables(tables: Sequence[Any]) -> list[Table]:
-    if not isinstance(tables, list | tuple) or not tables:
-        came = "none" if isinstance(tables, list | tuple) else type(tables).__name__
-        message = f"tables must be a list of at least one table; received {came}: put a single one into a list"
-        raise InputError(message)
-    read = []
-    for place, table in enumerate(tables):
-        try:
-            read.append(as_table(table, max_rows=MOST_ROWS))
-        except InputError as error:
-            message = f"tables[{place}]: {error}"
-            raise InputError(message) from None
-    return read
 
 
 def _vectors(level: Level, variant: Variant, found: TableVectors) -> tuple[list[int], Embeddings]:

@@ -11,7 +11,6 @@ from embedkit.encoders.table.encoder import table_encoder
 from embedkit.encoders.table.parts import part_encoder
 from embedkit.encoders.table.vectors import table_vectors
 from embedkit.errors import InputError
-from embedkit.probes.observatory import variants as variants_module
 from embedkit.probes.observatory.column_order import column_order
 from embedkit.probes.observatory.row_order import row_order
 from embedkit.probes.observatory.variants import permutations
@@ -25,25 +24,6 @@ ANIMALS = {
 }
 NUMBERS = {"one": ["two", "three", "cat"], "mat": ["red", "red", "blue"]}
 TABLES = [ANIMALS, NUMBERS]
-
-
-@pytest.fixture
-def text_encoder(make_encoder):
-    return make_encoder()
-
-
-@pytest.fixture
-def asked(monkeypatch):
-    """What the encoder is asked to read: original and variants of each table."""
-    calls = []
-
-    def spy(encoder, tables, **options):
-        if tables:
-            calls.append(tables)
-        return table_vectors(encoder, tables, **options)
-
-    monkeypatch.setattr(variants_module, "table_vectors", spy)
-    return calls
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -232,7 +212,7 @@ def test_a_table_that_cannot_be_read_is_counted(text_encoder):
     ("arguments", "problem"),
     [
         (([],), "tables must be a list of at least one table; received none"),
-        ((NUMBERS,), "tables must be a list of at least one table; received dict"),
+        ((NUMBERS,), "tables must be a list of tables; received dict: put one table into a list"),
         (([NUMBERS, 3],), r"tables\[1\]: a table must be"),
     ],
 )

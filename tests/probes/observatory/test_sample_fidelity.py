@@ -10,31 +10,11 @@ from embedkit.encoders.table.parts import part_encoder
 from embedkit.encoders.table.table import as_table
 from embedkit.encoders.table.vectors import table_vectors
 from embedkit.errors import InputError
-from embedkit.probes.observatory import variants as variants_module
 from embedkit.probes.observatory.sample_fidelity import sample_fidelity
 from embedkit.probes.observatory.variants import Variant
 
 WORDS = ["red", "green", "blue", "cat", "dog", "bird"]
 TABLES = [{"cat": WORDS, "one": WORDS[::-1]}, {"two": WORDS[:4]}]
-
-
-@pytest.fixture
-def text_encoder(make_encoder):
-    return make_encoder()
-
-
-@pytest.fixture
-def asked(monkeypatch):
-    """What the encoder is asked to read: original and samples of each table."""
-    calls = []
-
-    def spy(encoder, tables, **options):
-        if tables:
-            calls.append(tables)
-        return table_vectors(encoder, tables, **options)
-
-    monkeypatch.setattr(variants_module, "table_vectors", spy)
-    return calls
 
 
 @pytest.mark.parametrize("unit", ["columns", "cells", None])
