@@ -14,7 +14,7 @@ from embedkit.encoders.code.functions import Function
 Part: TypeAlias = Literal["train", "validation", "test", "library"]
 
 _PROJECT = Path(__file__).resolve().parent.parent
-_SMALL = ("argparse", "calendar", "configparser", "email", "inspect", "json", "logging", "statistics", "textwrap")
+_SMALL = ("argparse", "calendar", "configparser", "inspect", "json", "logging", "random", "statistics", "textwrap")
 """Modules of the standard library that are the whole corpus of a smoke run."""
 
 
