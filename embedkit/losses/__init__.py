@@ -14,7 +14,16 @@ from embedkit.losses.cosent import CoSENTLoss
 from embedkit.losses.espresso import EspressoLoss
 from embedkit.losses.info_nce import InfoNCELoss
 from embedkit.losses.matryoshka import MatryoshkaLoss
+from embedkit.losses.softmax import SoftmaxLoss
 from embedkit.losses.starbucks import StarbucksLoss
 from embedkit.losses.two_d_matryoshka import TwoDMatryoshkaLoss
 
-__all__ = ["CoSENTLoss", "EspressoLoss", "InfoNCELoss", "MatryoshkaLoss", "StarbucksLoss", "TwoDMatryoshkaLoss"]
+__all__ = [
+    "CoSENTLoss",
+    "EspressoLoss",
+    "InfoNCELoss",
+    "MatryoshkaLoss",
+    "SoftmaxLoss",
+    "StarbucksLoss",
+    "TwoDMatryoshkaLoss",
+]

@@ -14,11 +14,12 @@ from embedkit.losses import (
     EspressoLoss,
     InfoNCELoss,
     MatryoshkaLoss,
+    SoftmaxLoss,
     StarbucksLoss,
     TwoDMatryoshkaLoss,
 )
 
-COUNT, DIM, LAYERS = 6, 16, 3
+COUNT, DIM, LAYERS, CLASSES = 6, 16, 3, 3
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 
 
@@ -28,22 +29,25 @@ class Batch:
 
     embeddings: int
     scores: bool = False
+    labels: bool = False
     by_layer: bool = False
 
     def __call__(self, *, count=COUNT, dim=DIM, seed=0, dtype=torch.float32):
         generator = torch.Generator().manual_seed(seed)
         shape = (LAYERS, count, dim) if self.by_layer else (count, dim)
         tensors = [torch.randn(shape, generator=generator).to(dtype).requires_grad_() for _ in range(self.embeddings)]
-        return [*tensors, *([torch.randperm(count, generator=generator) / 7] if self.scores else [])]
+        order = torch.randperm(count, generator=generator)
+        return [*tensors, *([order / 7] if self.scores else []), *([order % CLASSES] if self.labels else [])]
 
 
-CONTRASTIVE, GRADED = Batch(3), Batch(2, scores=True)
+CONTRASTIVE, GRADED, LABELLED = Batch(3), Batch(2, scores=True), Batch(1, labels=True)
 LAYERED_CONTRASTIVE, LAYERED_GRADED = Batch(3, by_layer=True), Batch(2, scores=True, by_layer=True)
 
 LOSSES = {
     "CoSENTLoss": (lambda: CoSENTLoss(temperature=0.1), GRADED),
     "InfoNCELoss": (lambda: InfoNCELoss(in_batch=True), CONTRASTIVE),
     "InfoNCELoss, own negatives": (lambda: InfoNCELoss(in_batch=False), CONTRASTIVE),
+    "SoftmaxLoss": (lambda: SoftmaxLoss(DIM, CLASSES), LABELLED),
     "MatryoshkaLoss": (lambda: MatryoshkaLoss(CoSENTLoss(), [2, 8]), GRADED),
     "TwoDMatryoshkaLoss": (lambda: TwoDMatryoshkaLoss(CoSENTLoss(), [2, 8]), LAYERED_GRADED),
     "TwoDMatryoshkaLoss, other form": (
@@ -246,6 +250,7 @@ def test_it_works_under_a_matryoshka(case):
 @pytest.mark.parametrize("place", [0, 1])
 def test_a_wrong_argument_is_refused(loss, batch, spoil, place):
     tensors = batch()
+    place = min(place, batch.embeddings - 1)
     tensors[place] = spoil(tensors[place])
 
     with pytest.raises(InputError, match=r"must.*received"):
@@ -259,6 +264,18 @@ def test_wrong_scores_are_refused(name, scores):
 
     with pytest.raises(InputError, match=r"scores must be.*received"):
         make()(*batch()[:-1], scores)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [torch.zeros(COUNT), torch.zeros(COUNT + 1).long(), torch.zeros(COUNT, 1).long(), torch.ones(COUNT).bool(), None],
+)
+@pytest.mark.parametrize("name", [name for name, (_, batch) in LOSSES.items() if batch.labels])
+def test_wrong_labels_are_refused(name, labels):
+    make, batch = LOSSES[name]
+
+    with pytest.raises(InputError, match=r"labels must be.*received"):
+        make()(*batch()[:-1], labels)
 
 
 @pytest.mark.parametrize("name", WRAPPERS)
