@@ -1,23 +1,21 @@
-"""What the poolings share: which tokens count, which layers are there, and how a pooling is saved."""
+"""What the poolings share: which tokens count, and which layers are there."""
 
 from abc import abstractmethod
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
-from safetensors.torch import load_file
-from sentence_transformers.base.modules import Module
 from torch import Tensor
 
-from embedkit.errors import InputError, ModelError
+from embedkit.errors import InputError
 from embedkit.modules.arguments import check_sizes
+from embedkit.modules.stored import StoredModule
 from embedkit.ops.masks import masked_mean, without_first
 
 Features = dict[str, Any]
 
 
-class MaskedPooling(Module):
+class MaskedPooling(StoredModule):
     """A pooling over the tokens that count: those of the input, with or without its prompt's.
 
     Args:
@@ -30,7 +28,7 @@ class MaskedPooling(Module):
     """
 
     def __init__(self, dim: int, *, include_prompt: bool = True) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         check_sizes(dim=dim)
         if not isinstance(include_prompt, bool):
             message = f"include_prompt must be True or False; received {include_prompt!r}"
@@ -53,41 +51,6 @@ class MaskedPooling(Module):
     def get_embedding_dimension(self) -> int:
         """Width of the vectors."""
         return self.dim
-
-    def save(self, output_path: str, *args: Any, safe_serialization: bool = True, **kwargs: Any) -> None:
-        """Write config.json and model.safetensors.
-
-        Raises:
-            InputError: Pickled weights are asked for.
-        """
-        del args, kwargs
-        if not safe_serialization:
-            message = "safe_serialization must be True: embedkit writes safetensors only"
-            raise InputError(message)
-        self.save_config(output_path)
-        self.save_torch_weights(output_path)
-
-    @classmethod
-    def load(cls, model_name_or_path: str, subfolder: str = "", **options: Any) -> Self:  # type: ignore[override]  # fewer names
-        """Read what `save` wrote, in the type it was saved in.
-
-        Raises:
-            ModelError: The weights are missing or are not this pooling's.
-        """
-        where = {name: options[name] for name in _WHERE if name in options}
-        pooling = cls(**cls.load_config(model_name_or_path, subfolder=subfolder, **where))
-        path = cls.load_file_path(model_name_or_path, "model.safetensors", subfolder=subfolder, **where)
-        if path is None:
-            message = f"{Path(model_name_or_path) / subfolder} lacks model.safetensors"
-            raise ModelError(message)
-        weights = load_file(path)
-        for weight in weights.values():
-            pooling.to(weight.dtype)
-        pooling.load_state_dict(weights)
-        return pooling
-
-
-_WHERE = ("token", "cache_folder", "revision", "local_files_only")
 
 
 class LayerPooling(MaskedPooling):
