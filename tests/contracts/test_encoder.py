@@ -14,13 +14,15 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Normalize
 
 import embedkit as ek
+from embedkit.encoders.code.encoder import code_encoder
+from embedkit.encoders.code.vocabulary import train_code_vocabulary
 from embedkit.encoders.concepts import ConceptEncoder
 from embedkit.encoders.layerwise import with_pooling
 from embedkit.encoders.record import Field, Vocabulary, record_encoder
 from embedkit.encoders.table.encoder import table_encoder
 from embedkit.encoders.table.parts import part_encoder
 from embedkit.encoders.table.tapas import tapas_encoder
-from embedkit.encoders.text import distill_static, nv_embed, static_encoder, tfidf_lsa
+from embedkit.encoders.text import distill_static, nv_embed, prompt_encoder, static_encoder, tfidf_lsa
 from embedkit.errors import InputError
 from embedkit.modules.pooling import LatentAttentionPooling, LayerMixPooling
 from embedkit.modules.projection import LinearConcepts, PrototypeConcepts
@@ -62,6 +64,20 @@ RECORDS = [
 FIELDS = [Field("user"), Field("tags", "multi", max_values=3), Field("price", "numeric")]
 
 
+CODES = [
+    "def add_one(x):\n    return x + 1\n",
+    "class Box:\n    size = 3\n",
+    "",
+    "x = 1",
+    "def broken(:",
+    "for eachItem in range(10):\n    if eachItem % 2:\n        print(f'{eachItem} is odd')\n",
+    "name = 'naïve café, 東京 42'",
+    "lambda: None",
+    "import os, sys",
+    "try:\n    pass\nexcept ValueError:\n    raise\n",
+]
+
+
 class Member(NamedTuple):
     make: Callable[[pytest.FixtureRequest], Any]
     inputs: list[Any] = TEXTS
@@ -101,6 +117,7 @@ MEMBERS = {
     "layer mix": Member(
         lambda request: with_pooling(request.getfixturevalue("make_encoder")("bert"), LayerMixPooling(32, 4))
     ),
+    "prompt": Member(lambda request: prompt_encoder(request.getfixturevalue("make_encoder")("bert"), first_layer=0)),
     "static": Member(lambda request: static_encoder(request.getfixturevalue("make_encoder")("bert"))),
     "distilled": Member(
         lambda request: distill_static(request.getfixturevalue("make_encoder")("bert"), dim=16, sif=0.1)
@@ -108,6 +125,13 @@ MEMBERS = {
     "tfidf": Member(lambda request: tfidf_lsa([*TEXTS, *MORE_TEXTS], dim=12)),
     "prototypes": Member(lambda request: of_concepts(request, PrototypeConcepts, WEIGHT)),
     "concepts": Member(lambda request: of_concepts(request, LinearConcepts, WEIGHT, np.zeros(16))),
+    "code": Member(
+        lambda request: code_encoder(
+            train_code_vocabulary(CODES, 320, max_length=64), num_layers=3, dim=32, num_heads=4, device="cpu"
+        ),
+        CODES,
+        CODES[5] * 20,
+    ),
     "record": Member(
         lambda request: record_encoder(Vocabulary.fit(RECORDS[:4], FIELDS), dim=8),
         RECORDS,

@@ -9,7 +9,7 @@ import torch
 import embedkit as ek
 from embedkit.encoders.layerwise import with_pooling
 from embedkit.errors import InputError, ModelError
-from embedkit.modules.pooling import LatentAttentionPooling, LayerMixPooling, MultiLayerPooling
+from embedkit.modules.pooling import LatentAttentionPooling, LayerMixPooling, MultiLayerPooling, PromptPooling
 
 DIM, DEPTH = 32, 4
 
@@ -19,6 +19,7 @@ MEMBERS = {
     "layer mix": lambda: LayerMixPooling(DIM, DEPTH),
     "layer mix from layer 2": lambda: LayerMixPooling(DIM, DEPTH, first_layer=2),
     "multi-layer": lambda: MultiLayerPooling(DIM, DEPTH, num_latents=3, num_heads=2, head_dim=8),
+    "prompt": lambda: PromptPooling(DIM, DEPTH),
 }
 
 

@@ -3,5 +3,6 @@
 from embedkit.modules.pooling.latent_attention import LatentAttentionPooling
 from embedkit.modules.pooling.layer_mix import LayerMixPooling
 from embedkit.modules.pooling.multi_layer import MultiLayerPooling
+from embedkit.modules.pooling.prompt import PromptPooling
 
-__all__ = ["LatentAttentionPooling", "LayerMixPooling", "MultiLayerPooling"]
+__all__ = ["LatentAttentionPooling", "LayerMixPooling", "MultiLayerPooling", "PromptPooling"]
