@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from embedkit.errors import InputError
 
-__all__ = ["MASK", "Function", "find_functions", "mask_name", "parse_function", "search_pairs"]
+__all__ = ["MASK", "Function", "find_functions", "first_paragraph", "mask_name", "parse_function", "search_pairs"]
 
 Definition: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -141,6 +141,20 @@ def mask_name(function: Function) -> Function:
     return replace(function, source=_masked(function.source, owner), code=_masked(function.code, owner))
 
 
+def first_paragraph(function: Function) -> str:
+    r"""First paragraph of a function's docstring, on one line; empty where there is none.
+
+    Args:
+        function: Any.
+
+    Example:
+        >>> text = "def mean(a):\n    'Mean of\\\n numbers.\\n\\nMore.'\n"
+        >>> first_paragraph(find_functions(text)[0])
+        'Mean of numbers.'
+    """
+    return " ".join(_PARAGRAPH_END.split(function.docstring or "", maxsplit=1)[0].split())
+
+
 def search_pairs(functions: Iterable[Function]) -> list[tuple[str, str]]:
     r"""Pair what a function is said to do with how it does it: queries and documents of code search.
 
@@ -176,7 +190,7 @@ def search_pairs(functions: Iterable[Function]) -> list[tuple[str, str]]:
     queries: set[str] = set()
     bodies: set[str] = set()
     for function in functions:
-        query = " ".join(_PARAGRAPH_END.split(function.docstring or "", maxsplit=1)[0].split())
+        query = first_paragraph(function)
         body = re.sub(rf"\b{re.escape(function.name)}\b", MASK, function.code)
         if not _is_eligible(function, query) or query in queries or body in bodies:
             continue
