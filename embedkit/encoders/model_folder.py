@@ -5,6 +5,7 @@ import inspect
 import json
 import logging
 import re
+import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,6 +46,20 @@ def read_modules(folder: Path) -> list[Any]:
         message = f"{listed} must list modules, each with a path inside the folder and a type"
         raise ModelError(message)
     return [_load(_trusted_class(entry["type"]), folder, entry["path"]) for entry in entries]
+
+
+def as_transformer(model: Any, tokenizer: Any) -> Any:
+    """A transformers model and its tokenizer as sentence-transformers' `Transformer`, by way of a temporary folder.
+
+    Args:
+        model: Is copied.
+        tokenizer: Is copied. Its `model_max_length`, at most the model's, is the window.
+    """
+    with tempfile.TemporaryDirectory() as folder, without_bars(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*is a plain transformer", category=UserWarning)
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        return read_modules(Path(folder))[0]
 
 
 def read_options(folder: Path) -> dict[str, Any]:

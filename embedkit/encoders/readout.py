@@ -5,7 +5,7 @@ Column, row and cell vectors of tables, leaves of syntax trees and mask tokens o
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import torch
@@ -67,6 +67,19 @@ class TokenReadout:
         return inside
 
 
+@runtime_checkable
+class RewritesText(Protocol):
+    """A first module whose transformer reads another text than was given, and that knows what came from where."""
+
+    def prepare(self, inputs: list[Any], prompt: str | None, task: str | None) -> TokenizedInputs:
+        """Tokens of each text."""
+        ...
+
+    def places(self, sources: list[str]) -> list[tuple[Any, Any]]:
+        """For each text: which tokens stand for its own characters, and which characters."""
+        ...
+
+
 def read_tokens(
     encoder: Encoder, texts: Iterable[str], *, num_layers: int | None = None, batch_size: int = 32
 ) -> list[TokenReadout]:
@@ -96,9 +109,12 @@ def read_tokens(
     texts = checked_texts(texts)
     if not texts:
         return []
+    first = encoder[0]
     with encoder.forward_lock:
-        prepared = tokenize(transformer, texts)
-        places = _places(transformer, texts)
+        if isinstance(first, RewritesText):
+            prepared, places = first.prepare(texts, None, None), first.places(texts)
+        else:
+            prepared, places = tokenize(transformer, texts), _places(transformer, texts)
     readouts: list[TokenReadout | None] = [None] * len(texts)
     for batch in token_budget_batches(prepared.lengths, batch_size):
         states = _states(encoder, transformer, prepared, batch)

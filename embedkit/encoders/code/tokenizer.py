@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Literal
 
 from embedkit.encoders.code.lexer import DEDENT, EOS, ERROR, INDENT, NEWLINE, NL, CodeToken, Kind, lex_python
@@ -79,9 +79,18 @@ def split_token(text: str, kind: Kind) -> list[str]:
         Runs of blanks are cut at `MAX_PIECE` like everything else, and each line end in a string is a piece. Letters
         that have no case, marks and numerals count as small letters.
     """
+    return _spelled(_parts(text, kind))
+
+
+def _parts(text: str, kind: Kind) -> list[str]:
+    """What a token is cut into, as it stands in the source."""
     pattern = _PATTERNS.get(kind)
-    pieces = [text] if pattern is None else list(_cut(text, pattern))
-    return [piece.translate(_ESCAPE) + SENTINEL for piece in pieces[:-1]] + [pieces[-1].translate(_ESCAPE)]
+    return [text] if pattern is None else list(_cut(text, pattern))
+
+
+def _spelled(parts: Sequence[str]) -> list[str]:
+    """Parts of one token as pieces."""
+    return [part.translate(_ESCAPE) + SENTINEL for part in parts[:-1]] + [parts[-1].translate(_ESCAPE)]
 
 
 def _cut(text: str, pattern: re.Pattern[str]) -> Iterator[str]:
@@ -177,6 +186,32 @@ class CodeTokenizer:
             InputError: `source` is not a string.
         """
         return [piece for token in self.lex(source) for piece in split_token(token.text, token.kind)]
+
+    def locate(self, source: str) -> list[tuple[str, int, int]]:
+        """Cut source into pieces that know where they stand.
+
+        Args:
+            source: Text of one file, or statements that parse by themselves.
+
+        Returns:
+            (piece, start, end) of each piece of `tokenize`: it stands for `source[start:end]`. NEWLINE, INDENT and
+            their like stand for the white space that they came from, which may be none.
+
+        Raises:
+            InputError: `source` is not a string.
+
+        Example:
+            >>> CodeTokenizer().locate("myList = 1")[:3]
+            [('my^', 0, 2), ('List', 2, 6), ('=', 7, 8)]
+        """
+        found: list[tuple[str, int, int]] = []
+        for token in self.lex(source):
+            parts = _parts(token.text, token.kind)
+            ends = list(accumulate(map(len, parts), initial=token.start))
+            if source[token.start : token.end] != token.text:  # it is spelled, not written
+                ends = [token.start, token.end]
+            found += [(piece, *span) for piece, span in zip(_spelled(parts), pairwise(ends), strict=True)]
+        return found
 
     def sentences(self, source: str) -> list[list[str]]:
         r"""Cut source into its logical lines.

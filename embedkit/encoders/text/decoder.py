@@ -1,6 +1,5 @@
 """Decoders as encoders. NV-Embed: one that reads in both directions, pooled by latent attention."""
 
-import tempfile
 import warnings
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +11,7 @@ from embedkit.encoders.encoder import Encoder
 from embedkit.encoders.layerwise import LayerwiseTransformer, check_fits
 from embedkit.encoders.loading import load
 from embedkit.encoders.lora import LoRA, add_lora
+from embedkit.encoders.model_folder import as_transformer
 from embedkit.errors import InputError
 from embedkit.modules.pooling.latent_attention import LatentAttentionPooling
 from embedkit.modules.pooling.masked import LayerPooling, MaskedPooling
@@ -167,11 +167,7 @@ def _from_model(model: PreTrainedModel, tokenizer: Any) -> Any:
     if tokenizer is None:
         message = "a transformers model needs its tokenizer: nv_embed(model, tokenizer=tokenizer)"
         raise InputError(message)
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*is a plain transformer", category=UserWarning)
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-        return load(folder, device="cpu")[0]
+    return as_transformer(model, tokenizer)
 
 
 def _check_padding(tokenizer: Any) -> None:
