@@ -36,7 +36,7 @@ class SoftmaxLoss(nn.Module):
 
     Reference:
         As fine-tuned by Aditya Kanade, Petros Maniatis, Gogul Balakrishnan, Kensen Shi: Learning and Evaluating
-        Contextual Embedding of Source Code. ICML 2020, section 3; and by Jacob Devlin, Ming-Wei Chang, Kenton Lee,
+        Contextual Embedding of Source Code. ICML 2020; and by Jacob Devlin, Ming-Wei Chang, Kenton Lee,
         Kristina Toutanova: BERT. NAACL 2019, section 4.1.
 
     Deviations:

@@ -40,7 +40,7 @@ class PointerHead(StoredModule):
     Reference:
         A. Kanade, P. Maniatis, G. Balakrishnan, K. Shi, "Learning and Evaluating Contextual Embedding of Source Code",
         ICML 2020; M. Vasic, A. Kanade, P. Maniatis, D. Bieber, R. Singh, "Neural Program Repair by Jointly Learning to
-        Localize and Repair", ICLR 2019, section 3.
+        Localize and Repair", ICLR 2019.
 
     Deviations:
         h is the first token's state itself, without BERT's map and tanh behind it, which not every backbone has.
@@ -95,13 +95,14 @@ def candidate_logits(
 ) -> Float[Tensor, "n tokens 2"]:
     """What the two softmaxes over tokens are taken of.
 
-    "log_sum" gives what is no candidate −∞, so that candidates share all probability. "original" gives it 0, as the
-    code of CuBERT does by multiplying: it keeps the weight e^0, and the first token, where it is no candidate, is the
-    constant that a bug has to beat.
+    "log_sum" gives what is no candidate −∞, so that candidates share all probability; the first token always is one
+    for the bug. "original" gives it 0, as the code of CuBERT does by multiplying: it keeps the weight e^0, and the
+    first token is the constant that a bug has to beat.
 
     Args:
         logits: Of `PointerHead`.
-        candidates: True where a token is a candidate: for the bug in column 0, for the repair in column 1.
+        candidates: True where a token is a candidate: for the bug in column 0, for the repair in column 1. The first
+            token is none.
         attention_mask: (n, tokens), 0 for padding, which is −∞ in both forms.
         form: "log_sum" or "original".
 
@@ -111,13 +112,15 @@ def candidate_logits(
     Example:
         >>> candidate_logits(
         ...     torch.tensor([[[2.0, 3.0], [4.0, 5.0]]]),
-        ...     torch.tensor([[[True, False], [True, True]]]),
+        ...     torch.tensor([[[False, False], [True, True]]]),
         ...     torch.ones(1, 2),
-        ...     form="original",
+        ...     form="log_sum",
         ... ).tolist()
-        [[[2.0, 0.0], [4.0, 5.0]]]
+        [[[2.0, -inf], [4.0, 5.0]]]
     """
     wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
     if form == "original":
         return (wide * candidates).masked_fill(attention_mask[..., None] == 0, -torch.inf)
-    return wide.masked_fill(~candidates, -torch.inf)
+    left_out = ~candidates
+    left_out[:, :1, 0] = False
+    return wide.masked_fill(left_out, -torch.inf)

@@ -55,10 +55,9 @@ class TensorLoss(nn.Module):
         joined = _joined(columns)
         if joined is None:
             return [self._vectors(features) for features in columns]
-        lengths = _lengths(joined["attention_mask"])
-        parts = [torch.from_numpy(part) for part in token_budget_batches(lengths.numpy(), CPU_ROWS)]
-        by_part = [self._vectors(_rows(joined, part, int(lengths[part[0]]))) for part in parts]
-        vectors = torch.cat(by_part, dim=-2)[..., torch.cat(parts).argsort(), :]
+        parts = parts_by_length(joined)
+        order = torch.cat([rows for rows, _ in parts]).argsort()
+        vectors = torch.cat([self._vectors(part) for _, part in parts], dim=-2)[..., order, :]
         return list(torch.split(vectors, [len(features["attention_mask"]) for features in columns], dim=-2))
 
     def _vectors(self, features: dict[str, Any]) -> Tensor:
@@ -68,6 +67,22 @@ class TensorLoss(nn.Module):
             return vectors
         views = at_depths(self.model, range(1, num_layers_of(self.model) + 1))
         return torch.stack([view({**features})["sentence_embedding"] for view in views])
+
+
+def parts_by_length(features: dict[str, Any]) -> list[tuple[Tensor, dict[str, Any]]]:
+    """A batch of texts in the parts that go through a model on a CPU; elsewhere, and of other inputs, the whole batch.
+
+    Args:
+        features: Of one batch, padded on the right.
+
+    Returns:
+        For each part the places of its rows in the batch, and their features, cut behind the longest of them.
+    """
+    if not _is_text_on_cpu(features):
+        return [(torch.arange(len(next(value for value in features.values() if isinstance(value, Tensor)))), features)]
+    lengths = _lengths(features["attention_mask"])
+    parts = [torch.from_numpy(part) for part in token_budget_batches(lengths.numpy(), CPU_ROWS)]
+    return [(part, _rows(features, part, int(lengths[part[0]]))) for part in parts]
 
 
 def _joined(columns: list[dict[str, Any]]) -> dict[str, Any] | None:

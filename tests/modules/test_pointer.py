@@ -118,11 +118,11 @@ def test_a_saved_head_is_the_same_head(tmp_path):
 
 
 LOGITS = torch.tensor([[[1.0, -1.0], [2.0, 3.0], [4.0, 5.0]]])
-CANDIDATES = torch.tensor([[[True, False], [True, True], [False, True]]])
+CANDIDATES = torch.tensor([[[False, False], [True, True], [False, True]]])
 ATTENTION = torch.tensor([[1, 1, 0]])
 
 
-def test_what_is_no_candidate_has_no_weight():
+def test_what_is_no_candidate_has_no_weight_but_there_may_always_be_no_bug():
     found = candidate_logits(LOGITS, CANDIDATES, ATTENTION, form="log_sum")
 
     assert found.tolist() == [[[1.0, -math.inf], [2.0, 3.0], [-math.inf, 5.0]]]
@@ -131,7 +131,7 @@ def test_what_is_no_candidate_has_no_weight():
 def test_in_the_original_what_is_no_candidate_has_the_weight_of_zero():
     found = candidate_logits(LOGITS, CANDIDATES, ATTENTION, form="original")
 
-    assert found.tolist() == [[[1.0, 0.0], [2.0, 3.0], [-math.inf, -math.inf]]]
+    assert found.tolist() == [[[0.0, 0.0], [2.0, 3.0], [-math.inf, -math.inf]]]
 
 
 @pytest.mark.parametrize("form", ["log_sum", "original"])
