@@ -214,7 +214,7 @@ def chunk_grammar(
     """
     text = source.removeprefix("\ufeff")
     # a lone surrogate becomes one "?", so the offsets of characters stay
-    tree = _parse(language, text.encode("utf-8", "replace"))
+    tree = parse_grammar(language, text.encode("utf-8", "replace"))
     return list(_File(Source(text), language, tree, budget, drop=comments == "drop").chunks(module))
 
 
@@ -225,7 +225,13 @@ def _language(name: str) -> Any:
     return require("tree_sitter", extra="code").Language(getattr(package, grammar.entry)())
 
 
-def _parse(language: str, data: bytes) -> Any:
+def parse_grammar(language: str, data: bytes) -> Any:
+    """Tree of a source in UTF-8, from the grammar of a language that is a key of `GRAMMARS`.
+
+    Raises:
+        InputError: The parser gave up.
+        MissingExtraError: The grammar is not installed.
+    """
     known = _language(language)
     tree = require("tree_sitter", extra="code").Parser(known).parse(data)
     if tree is None:
