@@ -2,40 +2,35 @@
 
 import contextlib
 import inspect
-import json
 import math
-import random
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from sentence_transformers.base.evaluation import BaseEvaluator
 from torch import nn
 from transformers import EarlyStoppingCallback, PrinterCallback
-from transformers.trainer_utils import get_last_checkpoint
 
 from embedkit.encoders.encoder import Encoder
 from embedkit.encoders.fingerprint import fingerprint
 from embedkit.encoders.lora import LoRA, add_lora, merge_lora
 from embedkit.errors import CorruptFileError, InputError
-from embedkit.io import write_atomic, write_json
+from embedkit.io import write_atomic
 from embedkit.losses.arguments import not_negative, positive, whole
 from embedkit.training.adapter import TensorLoss
 from embedkit.training.examples import Examples, as_dataset
+from embedkit.training.runs import claim, own_random_numbers
 
 Score = Callable[[Encoder], float]
 """How good an encoder is on development data; higher is better."""
 
-_RUN = "fit.json"
 _STATE = "training.safetensors"
-_DONE = "trainer_state.json"  # what the trainer writes last into a checkpoint
 
 
 @dataclass(frozen=True)
@@ -141,7 +136,7 @@ def fit(  # noqa: PLR0913 (what a training run is made of)
     every = math.ceil(steps / (evaluations or math.ceil(epochs)))
     keep = folder is not None or score is not None
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_own_random_numbers())
+        stack.enter_context(own_random_numbers())
         place = Path(folder) if folder else Path(stack.enter_context(tempfile.TemporaryDirectory()))
         about = {
             "encoder": fingerprint(encoder),
@@ -177,7 +172,7 @@ def fit(  # noqa: PLR0913 (what a training run is made of)
             torch.manual_seed(seed)
             add_lora(encoder, lora)
         try:
-            last = _claim(place, about)
+            last = claim(place, about)
             trainer = _Trainer(
                 model=encoder,
                 args=arguments,
@@ -269,45 +264,8 @@ class _Evaluator(BaseEvaluator):
         return {"score": value}
 
 
-def _claim(place: Path, about: Mapping[str, str]) -> Path | None:
-    """Mark a folder as that of this run; the checkpoint to go on from, if the run was begun before."""
-    path = place / _RUN
-    if path.is_file():
-        try:
-            before = dict(json.loads(path.read_text("utf-8")))
-        except (ValueError, TypeError) as error:
-            message = f"{path} must say whose run the folder holds; it cannot be read ({error}): give another folder"
-            raise CorruptFileError(message) from error
-        if different := [name for name in about if before.get(name) != about[name]]:
-            message = (
-                f"{place} holds the run of another encoder, of other examples or with other options (they differ in "
-                f"{', '.join(different)}): give another folder, or the encoder as it was before that run"
-            )
-            raise InputError(message)
-        for checkpoint in place.glob("checkpoint-*"):
-            if not (checkpoint / _DONE).is_file():  # cut short while it was written
-                checkpoint.rename(checkpoint.with_name(f"unfinished-{checkpoint.name}"))
-        found = get_last_checkpoint(str(place))  # type: ignore[no-untyped-call]
-        return Path(found) if found else None
-    place.mkdir(parents=True, exist_ok=True)
-    write_json(path, dict(about))
-    return None
-
-
 def _done(state: Any) -> Training:
     losses = tuple((entry["step"], entry["loss"]) for entry in state.log_history if "loss" in entry)
     scores = tuple((entry["step"], entry["eval_score"]) for entry in state.log_history if "eval_score" in entry)
     best = max(scores, key=lambda entry: entry[1])[0] if scores else state.global_step
     return Training(state.global_step, losses, scores, best)
-
-
-@contextlib.contextmanager
-def _own_random_numbers() -> Iterator[None]:
-    """The trainer seeds the generators of the whole process; others find theirs as they were."""
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 (the trainer's)
-    try:
-        with torch.random.fork_rng():
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)  # noqa: NPY002
