@@ -109,12 +109,11 @@ def read_tokens(
     texts = checked_texts(texts)
     if not texts:
         return []
-    first = encoder[0]
+    first: Any = encoder[0]
+    rewrites = isinstance(first, RewritesText)
     with encoder.forward_lock:
-        if isinstance(first, RewritesText):
-            prepared, places = first.prepare(texts, None, None), first.places(texts)
-        else:
-            prepared, places = tokenize(transformer, texts), _places(transformer, texts)
+        prepared = first.prepare(texts, None, None) if rewrites else tokenize(transformer, texts)
+        places = token_places(encoder, texts)
     readouts: list[TokenReadout | None] = [None] * len(texts)
     for batch in token_budget_batches(prepared.lengths, batch_size):
         states = _states(encoder, transformer, prepared, batch)
@@ -143,8 +142,24 @@ def text_transformer(encoder: Encoder) -> Any:
     return transformer
 
 
-def _places(transformer: Transformer, texts: list[str]) -> list[tuple[Any, Any]]:
-    """For each text: which tokens stand for its own characters, and which characters."""
+def token_places(encoder: Encoder, texts: list[str]) -> list[tuple[Any, Any]]:
+    """Where in each text its tokens come from. Whoever calls this holds the encoder's `forward_lock`.
+
+    Args:
+        encoder: As in `read_tokens`.
+        texts: What to read.
+
+    Returns:
+        For each text, up to the window, which tokens are none that the encoder adds, (tokens,) bool, and the characters
+        that each stands for, (tokens, 2).
+
+    Raises:
+        InputError: The encoder reads no text.
+    """
+    transformer = text_transformer(encoder)
+    first = encoder[0]
+    if isinstance(first, RewritesText):
+        return first.places(texts)
     tokenizer: Any = transformer.tokenizer
     encoded = tokenizer(
         texts,

@@ -16,7 +16,7 @@ from embedkit.encoders.encoder import Encoder
 from embedkit.encoders.forks import refuse_fork
 from embedkit.encoders.inputs import reader_for
 from embedkit.encoders.loading import load
-from embedkit.encoders.readout import _places, text_transformer
+from embedkit.encoders.readout import text_transformer, token_places
 from embedkit.encoders.split import Span
 from embedkit.errors import InputError
 from embedkit.modules.pointer import Form, PointerHead, candidate_logits
@@ -191,7 +191,7 @@ class Repairer:
 
     def _pointers(self, examples: Sequence[Example]) -> Iterator[Pointers]:
         with self.encoder.forward_lock:
-            places = _token_places(self.encoder, [example.code for example in examples])
+            places = token_places(self.encoder, [example.code for example in examples])
         for example, (kept, offsets) in zip(examples, places, strict=True):
             found = _first_tokens(example.candidates, kept, offsets)
             yield Pointers(
@@ -274,14 +274,6 @@ def _by_token(spans: Sequence[Span], first_tokens: Mapping[Span, int]) -> dict[i
     return by_token
 
 
-def _token_places(encoder: Encoder, texts: list[str]) -> list[tuple[Any, Any]]:
-    """For each text: which tokens stand for its own characters, and which characters."""
-    transformer = text_transformer(encoder)
-    first: Any = encoder[0]
-    found: list[tuple[Any, Any]] = first.places(texts) if hasattr(first, "places") else _places(transformer, texts)
-    return found
-
-
 def _windows(examples: Sequence[Example]) -> Iterator[Sequence[Example]]:
     """Parts of a size that bounds memory."""
     return (examples[start : start + WINDOW] for start in range(0, len(examples), WINDOW))
@@ -311,7 +303,8 @@ def _check(examples: Sequence[Any]) -> None:
 def _check_reads_with_first_token(encoder: Encoder) -> None:
     """Check that there is a token in front which can stand for "no bug"."""
     tokenizer = text_transformer(encoder).tokenizer
-    ((kept, _),) = _token_places(encoder, ["a"])
+    with encoder.forward_lock:
+        ((kept, _),) = token_places(encoder, ["a"])
     if tokenizer.padding_side != "right" or not len(kept) or kept[0]:
         message = (
             "encoder must put a token of its own before each text and padding behind, as BERT does; received one that "

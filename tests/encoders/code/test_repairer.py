@@ -5,10 +5,12 @@ import pytest
 import torch
 
 import embedkit as ek
+from embedkit.encoders.code.encoder import code_encoder
 from embedkit.encoders.code.functions import find_functions
 from embedkit.encoders.code.repairer import Repair, Repairer, candidate_mask
 from embedkit.encoders.code.tasks import variable_misuse
 from embedkit.encoders.code.tasks.example import Example
+from embedkit.encoders.code.vocabulary import train_code_vocabulary
 from embedkit.errors import InputError
 
 SHORT = "def sum(cat, xyz):\n    dog = cat\n    return dog, xyz\n"
@@ -39,6 +41,21 @@ def test_a_variable_is_its_first_token(repairer):
             assert tokens[token] == example.code[slice(*span)].replace("xyz", "x")
         assert not places.truncated
         assert places.are_known
+
+
+def test_an_encoder_of_python_is_read_by_its_own_pieces():
+    source = "def sumOfAll(firstOne, xyz):\n    # nothing\n    dogCat = firstOne\n    return dogCat, xyz\n"
+    vocabulary = train_code_vocabulary([source], 300, max_length=64)
+    repairer = Repairer.untrained(code_encoder(vocabulary, num_layers=1, dim=16, device="cpu"))
+    example = examples_of(source, max_per_function=1)[0]
+    (places,) = repairer.pointers([example])
+
+    assert tuple(places.candidates.values()) == example.candidates
+    pieces = vocabulary.convert_ids_to_tokens(repairer.encoder.preprocess([source])["input_ids"][0])
+    first = [pieces[token].strip("Ċ^") for token in places.candidates]
+    assert all(name.startswith(piece) for name, piece in zip(names(source, example.candidates), first, strict=True))
+    assert all(len(piece) > 0 for piece in first)
+    assert repairer.predict([example])[0].error in (None, *example.uses)
 
 
 def test_error_and_targets_are_tokens_and_no_error_is_the_first(repairer):
