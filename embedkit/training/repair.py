@@ -49,7 +49,7 @@ def train_repair(
 
     The loss of a step is the mean over examples of both of `pointer_loss`. Examples of which the encoder's window does
     not reach the bug, or nothing that repairs it, teach that there is none; they are left out together with their
-    twins, so that long functions without a bug are not more frequent than with one.
+    twins (of one distribution and number), so that long functions without a bug are not more frequent than with one.
 
     Args:
         encoder: Begins with a text transformer, or reads source as `code_encoder` does; it puts a token of its own

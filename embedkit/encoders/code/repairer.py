@@ -148,7 +148,8 @@ class Repairer:
             examples: As `variable_misuse` gives them.
 
         Raises:
-            InputError: One is none, or its error is none of its uses, or a target none of its candidates.
+            InputError: One is none, or its error is none of its uses, or a target none of its candidates, or it has
+                one of these without the other.
         """
         _check(examples)
         return [found for some in _windows(examples) for found in self._pointers(some)]
@@ -157,7 +158,8 @@ class Repairer:
         """Say of each function where its bug is and what repairs it.
 
         Args:
-            examples: Functions with their `uses` and `candidates`; what else they hold has no influence.
+            examples: Functions with their `uses` and `candidates`, such as `variable_places` gives of any; what else
+                they hold has no influence.
             batch_size: As in `Encoder.encode`.
 
         Returns:
@@ -283,7 +285,7 @@ def _check(examples: Sequence[Any]) -> None:
     for position, example in enumerate(examples):
         if not isinstance(example, Example):
             message = (
-                f"examples[{position}] must be an Example; received {type(example).__name__}: call variable_misuse"
+                f"examples[{position}] must be an Example; received {type(example).__name__}: call variable_places"
             )
             raise InputError(message)
         candidates, uses = set(example.candidates), set(example.uses)
@@ -291,11 +293,12 @@ def _check(examples: Sequence[Any]) -> None:
         if not (
             errors <= uses <= candidates
             and set(example.targets) <= candidates
-            and bool(errors) <= bool(example.targets)
+            and bool(errors) == bool(example.targets)
         ):
             message = (
-                f"examples[{position}] must have its error among its uses, and these and its targets among its "
-                f"candidates; received one of the label {example.label!r}: take examples of variable_misuse"
+                f"examples[{position}] must have an error and targets or neither, its error among its uses, and these "
+                f"and its targets among its candidates; received one of the label {example.label!r}: "
+                "take examples of variable_misuse or variable_places"
             )
             raise InputError(message)
 

@@ -1,5 +1,7 @@
 """Places of spans among tokens, what a repairer says, and its folder."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ import embedkit as ek
 from embedkit.encoders.code.encoder import code_encoder
 from embedkit.encoders.code.functions import find_functions
 from embedkit.encoders.code.repairer import Repair, Repairer, candidate_mask
-from embedkit.encoders.code.tasks import variable_misuse
+from embedkit.encoders.code.tasks import variable_misuse, variable_places
 from embedkit.encoders.code.tasks.example import Example
 from embedkit.encoders.code.vocabulary import train_code_vocabulary
 from embedkit.errors import InputError
@@ -146,6 +148,14 @@ def test_a_function_without_candidates_and_no_function(repairer):
     assert repairer.predict([]) == []
 
 
+def test_code_as_it_was_written_is_read(repairer):
+    (function,) = find_functions(SHORT)
+    example = variable_places(function)
+
+    assert replace(examples_of(SHORT)[0], twin=example.twin) == example
+    assert repairer.predict([example])[0].error in (None, *example.uses)
+
+
 def test_a_repair_is_applied():
     correct, wrong = examples_of(SHORT, max_per_function=1)[:2]
 
@@ -201,7 +211,8 @@ def test_encoders_of_another_kind_are_refused(make_encoder, repairer):
         ({"error": (0, 3)}, "its error among its uses"),
         ({"uses": ((0, 3),)}, "among its candidates"),
         ({"error": (0, 3), "uses": ((0, 3),), "candidates": ((0, 3),)}, "label 'misuse'"),
-        ({"targets": ((0, 3),)}, "call|take examples of variable_misuse"),
+        ({"targets": ((0, 3),)}, "its targets among its candidates"),
+        ({"candidates": ((0, 3),), "targets": ((0, 3),)}, "an error and targets or neither"),
     ],
 )
 def test_examples_of_another_kind_are_refused(repairer, places, message):

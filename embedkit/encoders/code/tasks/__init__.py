@@ -13,7 +13,7 @@ from embedkit.encoders.code.tasks.example import (
 from embedkit.encoders.code.tasks.exceptions import exception_type
 from embedkit.encoders.code.tasks.operators import swapped_operands, wrong_operator
 from embedkit.encoders.code.tasks.tree import MAX_CHARACTERS
-from embedkit.encoders.code.tasks.variables import variable_misuse
+from embedkit.encoders.code.tasks.variables import variable_misuse, variable_places
 
 __all__ = [
     "CORRECT",
@@ -28,5 +28,6 @@ __all__ = [
     "function_docstring",
     "swapped_operands",
     "variable_misuse",
+    "variable_places",
     "wrong_operator",
 ]

@@ -11,7 +11,7 @@ from embedkit.encoders.code.tasks.example import CORRECT, MISUSE, Example
 from embedkit.encoders.code.tasks.tree import Code, children, parsed_functions, random_of, replaced
 from embedkit.encoders.split import Span
 
-__all__ = ["variable_misuse"]
+__all__ = ["variable_misuse", "variable_places"]
 
 
 def variable_misuse(functions: Iterable[Function], *, seed: int = 0, max_per_function: int = 3) -> list[Example]:
@@ -70,6 +70,33 @@ def variable_misuse(functions: Iterable[Function], *, seed: int = 0, max_per_fun
                 wrong.example(names, twin, function.distribution),
             ]
     return examples
+
+
+def variable_places(function: Function) -> Example:
+    r"""Say where the variables of a function stand, as `variable_misuse` does, and change nothing.
+
+    What `embedkit.encoders.code.repairer.Repairer` is asked about code that was written and not made.
+
+    Args:
+        function: Of any length; its code must parse.
+
+    Returns:
+        An example without a bug, with its `uses` and `candidates`.
+
+    Raises:
+        InputError: The code is not the source of one function.
+
+    Example:
+        >>> from embedkit.encoders.code.functions import find_functions
+        >>> (less,) = find_functions("def less(a, b):\n    return a\n")
+        >>> example = variable_places(less)
+        >>> example.uses, example.candidates
+        (((27, 28),), ((9, 10), (12, 13), (27, 28)))
+    """
+    code = Code(function.code)
+    names = _Names(code)
+    uses, candidates = names.spans(use=True), names.spans()
+    return Example(code.text, CORRECT, 0, function.distribution, uses=uses, candidates=candidates)
 
 
 @dataclass(frozen=True, slots=True)
