@@ -1,9 +1,11 @@
 """The subspace in which vectors of leaves give away their tree: what is learned, its loss, and reading a tree."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
@@ -15,6 +17,7 @@ from embedkit.errors import InputError
 from embedkit.types import Embeddings
 
 _NO_LABEL = -100  # what cross-entropy leaves out
+_SORTED = 8  # batches whose trees are sorted by length, to pad less
 
 
 class AstSubspace(nn.Module):
@@ -158,8 +161,9 @@ def fit_subspace(
 
     Deviations:
         A fixed number of steps with two drops of the rate takes the place of drops and an end that follow the loss of
-        validation trees. Pairs of equal distances, which add a constant to the paper's loss, are left out of it and of
-        its mean. Labels come from the training trees alone; the paper's code takes those of all splits.
+        validation trees. Trees of like length share a batch. Pairs of equal distances, which add a constant to the
+        paper's loss, are left out of it and of its mean. Labels come from the training trees alone; the paper's code
+        takes those of all splits.
     """
     if not trees or len(trees) != len(vectors):
         raise InputError(f"each tree needs its vectors, and one tree is the least; received {len(trees)} trees")
@@ -181,18 +185,26 @@ def fit_subspace(
     optimizer = torch.optim.Adam(subspace.parameters(), lr=learning_rate)
     drops = [round(share * num_steps) for share in (0.6, 0.85)]
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, drops, gamma=0.2)
-    random = torch.Generator().manual_seed(seed)
-    order: list[int] = []
-    for _ in range(num_steps):
-        if not order:
-            order = torch.randperm(len(data), generator=random).tolist()
-        batch, order = order[:batch_size], order[batch_size:]
+    batches = _batches([len(own) for own in vectors], batch_size, seed)
+    for batch in islice(batches, num_steps):
         loss = _loss(subspace, [data[place] for place in batch]) + orthonormality * subspace.penalty()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
     return TreeReader(subspace, tuple(labels), tuple(unary))
+
+
+def _batches(lengths: Sequence[int], batch_size: int, seed: int) -> Iterator[list[int]]:
+    """Places of all items in an order of chance, again and again; of a few batches in a row, like lengths together."""
+    random = np.random.default_rng(seed)
+    while True:
+        order = random.permutation(len(lengths)).tolist()
+        epoch: list[list[int]] = []
+        for start in range(0, len(order), _SORTED * batch_size):
+            group = sorted(order[start : start + _SORTED * batch_size], key=lengths.__getitem__)
+            epoch += [group[at : at + batch_size] for at in range(0, len(group), batch_size)]
+        yield from (epoch[place] for place in random.permutation(len(epoch)))
 
 
 def _vocabulary(labels: Iterable[str]) -> dict[str, int]:
