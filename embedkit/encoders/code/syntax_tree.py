@@ -176,13 +176,13 @@ def _python_places(source: str) -> tuple[list[_Place], list[Span]]:
         todo.extend((*inner, len(found) - 1) for inner in _inner(node))
         if (doc := _docstring(node)) is not None:
             hidden.append(_span(given, doc))
-    # what has no place of its own, and a definition with decorators, spans what it holds
+    # what has no place of its own spans what it holds
     spans: list[Span | None] = [None] * len(found)
     for index in range(len(found) - 1, -1, -1):
         _, parent, start, end = found[index]
         inner = spans[index]
         if start is not None and end is not None:
-            spans[index] = inner = (start, end) if inner is None else (min(start, inner[0]), max(end, inner[1]))
+            spans[index] = inner = start, end
         if inner is not None and parent >= 0:
             outer = spans[parent] or inner
             spans[parent] = min(outer[0], inner[0]), max(outer[1], inner[1])
@@ -193,6 +193,8 @@ def _python_places(source: str) -> tuple[list[_Place], list[Span]]:
 
 def _span(given: Source, node: Any) -> Span:
     start = given.at_column(node.lineno, node.col_offset)
+    for decorator in getattr(node, "decorator_list", [])[:1]:
+        start = given.text.rfind("@", 0, given.at_column(decorator.lineno, decorator.col_offset))
     return start, given.at_column(node.end_lineno, node.end_col_offset)
 
 
