@@ -1,6 +1,7 @@
 """An encoder of Python source: CuBERT's tokenizer, a subword vocabulary, and a BERT of any size."""
 
 import json
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -67,7 +68,7 @@ class CodeInput(ReadsText, InputModule):
     def prepare(self, inputs: list[Any], prompt: str | None, task: str | None) -> TokenizedInputs:
         """Cut each source into pieces and those into subwords, up to the window."""
         del task
-        encoded = self._subwords([self.cut.tokenize((prompt or "") + source) for source in inputs])
+        encoded = self._subwords([self._pieces((prompt or "") + source) for source in inputs])
         columns = {name: encoded[name] for name in ("input_ids", "token_type_ids", "attention_mask")}
         padding = {"input_ids": self.tokenizer.pad_token_id, "token_type_ids": 0, "attention_mask": 0}
         return TokenizedInputs(columns, padding, left=False)
@@ -98,7 +99,7 @@ class CodeInput(ReadsText, InputModule):
         Args:
             sources: What to read.
         """
-        pieces = [self.cut.tokenize(source) for source in sources]
+        pieces = [self._pieces(source) for source in sources]
         encoded = self.tokenizer(pieces, is_split_into_words=True, truncation=False, verbose=False)
         return [len(ids) for ids in encoded["input_ids"]]
 
@@ -123,6 +124,9 @@ class CodeInput(ReadsText, InputModule):
         config = json.loads(Path(model_name_or_path, subfolder, cls.config_file_name).read_bytes())
         return cls(Transformer.load(model_name_or_path, subfolder=subfolder, **options), **config)
 
+    def _pieces(self, source: str) -> list[str]:
+        return _remembered(source, self.comments).split("\n")
+
     def _subwords(self, pieces: list[list[str]]) -> Any:
         return self.tokenizer(
             pieces,
@@ -132,6 +136,12 @@ class CodeInput(ReadsText, InputModule):
             return_token_type_ids=True,
             return_attention_mask=True,
         )
+
+
+@lru_cache(maxsize=2**15)
+def _remembered(source: str, comments: Literal["keep", "drop"]) -> str:
+    """Pieces of a source, none of which holds a line end, in lines: training reads the same source in each epoch."""
+    return "\n".join(CodeTokenizer(comments=comments).tokenize(source))
 
 
 def code_encoder(
