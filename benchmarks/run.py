@@ -1,4 +1,4 @@
-"""The benchmark harness: `python -m benchmarks.run NAME`, where NAME is a line of `--list`.
+"""The benchmark harness: `python -m benchmarks.run NAME`, where NAME is a line of `--list` or a shelf's name.
 
 A benchmark is a file `benchmarks/<shelf>/<name>.py` with a function `run(smoke: bool) -> Iterable[Row]`. A full
 run stores its rows in `benchmarks/results/<shelf>/<name>.json`; a smoke run is the same code at a size that ends
@@ -133,15 +133,17 @@ def discover(root: Path) -> list[Benchmark]:
     return [Benchmark(path.parent.name, path.stem, path) for path in paths]
 
 
-def select(benchmarks: Sequence[Benchmark], name: str) -> Benchmark:
-    """The benchmark called `shelf/name`, or just `name` where no other shelf has it.
+def select(benchmarks: Sequence[Benchmark], name: str) -> list[Benchmark]:
+    """The benchmark called `shelf/name`, or just `name` where no other shelf has it; or all of the shelf `name`.
 
     Raises:
-        UnknownBenchmarkError: None or several are.
+        UnknownBenchmarkError: No benchmark or shelf is called so, or several benchmarks are.
     """
+    if shelf := [benchmark for benchmark in benchmarks if benchmark.shelf == name]:
+        return shelf
     found = [benchmark for benchmark in benchmarks if name in {str(benchmark), benchmark.name}]
     if len(found) == 1:
-        return found[0]
+        return found
     names = [str(benchmark) for benchmark in benchmarks]
     if found:
         message = f"several benchmarks are called {name!r}: {', '.join(map(str, found))}"
@@ -205,7 +207,7 @@ def show_table(rows: Iterable[Row], write: Path | None, check: Path | None) -> b
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description="Measure what the methods are worth.")
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("name", nargs="?", metavar="NAME", help="shelf/name, or the name alone where it is unique")
+    what.add_argument("name", nargs="?", metavar="NAME", help="shelf/name, the name alone, or a whole shelf")
     what.add_argument("--all", action="store_true", help="run every benchmark")
     what.add_argument("--list", action="store_true", help="list the benchmarks")
     what.add_argument("--table", action="store_true", help="print the method table of the stored results")
@@ -230,7 +232,7 @@ def main(arguments: Sequence[str] | None = None, root: Path = _HERE) -> int:
             print("\n".join(map(str, benchmarks)) or "no benchmark yet")
             good = True
         else:
-            chosen = benchmarks if parsed.all else [select(benchmarks, parsed.name)]
+            chosen = benchmarks if parsed.all else select(benchmarks, parsed.name)
             good = run_all(chosen, results, parsed.smoke)
     except (UnknownBenchmarkError, ResultError, OSError) as error:
         print(error, file=sys.stderr)

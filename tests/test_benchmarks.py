@@ -262,6 +262,16 @@ def test_a_name_on_two_shelves_asks_for_the_shelf(root: Path, capsys: pytest.Cap
     assert run.main(["third/good", "--smoke"], root) == 0
 
 
+def test_the_name_of_a_shelf_runs_all_of_it(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    add(root, "third", "good", GOOD)
+    add(root, "third", "missing", MISSING)
+    assert run.main(["third", "--smoke"], root) == 0
+    assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("third/")] == [
+        "third/good: 1 rows in 0 s (smoke, not stored)",
+        "third/missing: skipped: nowhere is not there; EMBEDKIT_DATA names the folder that holds the data sets",
+    ]
+
+
 def test_list_and_misused_options(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run.main(["--list"], root) == 0
     assert capsys.readouterr().out.split() == ["first/good", "second/missing"]
