@@ -3,15 +3,17 @@
 import ast
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from random import Random
 from typing import Any, Literal, TypeAlias
 
 from embedkit.encoders.code.functions import Function
 from embedkit.encoders.code.tasks.arguments import check_draw, check_word
 from embedkit.encoders.code.tasks.example import CORRECT, SWAPPED_OPERANDS, WRONG_OPERATOR, Example
-from embedkit.encoders.code.tasks.tree import Code, is_same, parsed_functions, random_of, replaced
+from embedkit.encoders.code.tasks.tree import Code, checked_functions, is_same, parsed_functions, random_of, replaced
 from embedkit.encoders.split import Span
 
 __all__ = ["swapped_operands", "wrong_operator"]
@@ -54,6 +56,7 @@ _PATTERNS = {
     for spellings in _CLASSES
     for operator, spelling in spellings.items()
 }
+_TRIES = 10  # places for each change: generated functions may have thousands where every other operator binds otherwise
 _BETWEEN = re.compile(r"(?:[\s()\\]|#[^\n]*)*")
 
 _ONE_SIDED = (
@@ -106,18 +109,18 @@ def wrong_operator(
 
     Deviations:
         The paper leaves open how the new operator is drawn. Operators of augmented assignments, and those in f-strings,
-        stay.
+        stay. Of each function at most 10 places are tried for each change allowed.
     """
     check_draw(seed, max_per_function)
     check_word("replacement", replacement, ("corpus", "uniform"))
-    functions = list(functions)
+    functions = list(checked_functions(functions))
     counts = _operator_counts(functions) if replacement == "corpus" else Counter()
     examples: list[Example] = []
     for function, code in parsed_functions(functions):
         random = random_of(seed, code.text)
         sites = [site for site in _sites(code) if len(site.operands) == 2 or isinstance(site.node, ast.Compare)]
         random.shuffle(sites)
-        changes = _first(max_per_function, (_with_other(code, site, counts, random) for site in sites))
+        changes = _changes(sites, partial(_with_other, code, counts, random), max_per_function)
         examples += _pairs(function, WRONG_OPERATOR, changes, len(examples) // 2)
     return examples
 
@@ -153,14 +156,15 @@ def swapped_operands(functions: Iterable[Function], *, seed: int = 0, max_per_fu
         ICML 2020.
 
     Deviations:
-        `+` and `*`, which do not commute on sequences, stay, since most of theirs are numbers.
+        `+` and `*`, which do not commute on sequences, stay, since most of theirs are numbers. Of each function at most
+        10 places are tried for each change allowed.
     """
     check_draw(seed, max_per_function)
     examples: list[Example] = []
     for function, code in parsed_functions(functions):
         sites = [site for site in _sites(code) if _is_swappable(code, site)]
         random_of(seed, code.text).shuffle(sites)
-        changes = _first(max_per_function, (_with_swapped(code, site) for site in sites))
+        changes = _changes(sites, partial(_with_swapped, code), max_per_function)
         examples += _pairs(function, SWAPPED_OPERANDS, changes, len(examples) // 2)
     return examples
 
@@ -228,7 +232,7 @@ class _Change:
     error: Span
 
 
-def _with_other(code: Code, site: _Site, counts: Mapping[_Operator, int], random: Random) -> _Change | None:
+def _with_other(code: Code, counts: Mapping[_Operator, int], random: Random, site: _Site) -> _Change | None:
     """The code with another operator at a site; None where more than that would change."""
     old, span = site.operator, site.span(code)
     if span is None:
@@ -280,13 +284,10 @@ def _set_operands(node: _Operation, left: ast.expr, right: ast.expr) -> None:
         node.left, node.comparators = left, [right]
 
 
-def _first(most: int, changes: Iterable[_Change | None]) -> Iterator[_Change]:
-    for change in changes:
-        if change is not None:
-            yield change
-            most -= 1
-            if most == 0:
-                return
+def _changes(sites: Sequence[_Site], change: Callable[[_Site], _Change | None], most: int) -> Iterator[_Change]:
+    """The first changes that succeed."""
+    tried = (change(site) for site in sites[: _TRIES * most])
+    return islice((one for one in tried if one is not None), most)
 
 
 def _pairs(function: Function, label: str, changes: Iterable[_Change], twin: int) -> Iterator[Example]:

@@ -12,7 +12,16 @@ from embedkit.encoders.code.functions import Function, parse_function
 from embedkit.encoders.split import Source, Span
 from embedkit.errors import InputError
 
-__all__ = ["MAX_CHARACTERS", "Code", "children", "is_same", "parsed_functions", "random_of", "replaced"]
+__all__ = [
+    "MAX_CHARACTERS",
+    "Code",
+    "checked_functions",
+    "children",
+    "is_same",
+    "parsed_functions",
+    "random_of",
+    "replaced",
+]
 
 MAX_CHARACTERS = 1_000_000
 """Longer functions give no examples: each change of one is parsed again, at several seconds and gigabytes."""
@@ -107,19 +116,29 @@ def parsed_functions(functions: Iterable[Function]) -> Iterator[tuple[Function, 
     Raises:
         InputError: `functions` holds something else.
     """
-    for function in functions:
-        if not isinstance(function, Function):
-            message = (
-                f"functions must be an iterable of Function; received a {type(function).__name__}: "
-                "call find_functions on source, or read_functions on a corpus"
-            )
-            raise InputError(message)
+    for function in checked_functions(functions):
         if len(function.code) <= MAX_CHARACTERS:
             try:
                 code = Code(function.code)
             except InputError:
                 continue
             yield function, code
+
+
+def checked_functions(functions: Iterable[Function]) -> Iterator[Function]:
+    """The functions, each of them one.
+
+    Raises:
+        InputError: `functions` holds something else.
+    """
+    for function in functions if isinstance(functions, Iterable) else [functions]:
+        if not isinstance(function, Function) or function is functions:
+            message = (
+                f"functions must be an iterable of Function; received a {type(function).__name__}: "
+                "call find_functions on source, or read_functions on a corpus"
+            )
+            raise InputError(message)
+        yield function
 
 
 def random_of(seed: int, text: str) -> Random:

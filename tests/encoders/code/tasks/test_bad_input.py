@@ -98,7 +98,7 @@ def test_deep_expressions(maker):
 
 
 @pytest.mark.parametrize("maker", MAKERS)
-@pytest.mark.parametrize("functions", ["def f(): pass", ["def f(): pass"], [None]])
+@pytest.mark.parametrize("functions", ["def f(): pass", ["def f(): pass"], [None], None, function_of("def f(): pass")])
 def test_functions_are_functions(maker, functions):
     with pytest.raises(InputError, match=r"functions must be an iterable of Function; received a .*: call find_"):
         maker(functions)

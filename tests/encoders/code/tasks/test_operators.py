@@ -6,7 +6,14 @@ import pytest
 
 from embedkit.encoders.code.functions import find_functions
 from embedkit.encoders.code.lexer import lex_python
-from embedkit.encoders.code.tasks import CORRECT, SWAPPED_OPERANDS, WRONG_OPERATOR, swapped_operands, wrong_operator
+from embedkit.encoders.code.tasks import (
+    CORRECT,
+    SWAPPED_OPERANDS,
+    WRONG_OPERATOR,
+    operators,
+    swapped_operands,
+    wrong_operator,
+)
 from embedkit.encoders.code.tasks.tree import Code
 from embedkit.errors import InputError
 
@@ -178,8 +185,8 @@ def test_operands_are_swapped_where_they_bind_as_before(body, swapped):
 
 
 def test_pairs_of_the_library_with_a_wrong_operator_differ_in_it_alone(library):
-    examples = wrong_operator(library)
-    assert len(examples) > 400
+    examples = wrong_operator(library[::2])
+    assert len(examples) > 200
     assert Counter(each.label for each in examples) == dict.fromkeys((CORRECT, WRONG_OPERATOR), len(examples) // 2)
     for correct, wrong in twins(examples)[::2]:
         new = wrong.code[slice(*wrong.error)]
@@ -194,7 +201,7 @@ def test_pairs_of_the_library_with_a_wrong_operator_differ_in_it_alone(library):
 
 def test_pairs_of_the_library_with_swapped_operands_are_undone_by_swapping_again(library):
     examples = swapped_operands(library)
-    assert len(examples) > 200
+    assert len(examples) > 100
     assert Counter(each.label for each in examples) == dict.fromkeys((CORRECT, SWAPPED_OPERANDS), len(examples) // 2)
     for correct, wrong in twins(examples)[::2]:
         start, end = wrong.error
@@ -235,6 +242,13 @@ def test_swaps_do_not_depend_on_the_other_functions(library):
     few = library[:60]
     random.Random(0).shuffle(few)
     assert {each.code for each in swapped_operands(few)} == {each.code for each in swapped_operands(library[:60])}
+
+
+def test_a_long_function_whose_operators_all_bind_otherwise_is_given_up(monkeypatch):
+    tried = []
+    monkeypatch.setattr(operators, "replaced", lambda *place: tried.append(place))
+    assert wrong_operator(find_functions("def f(a, b):\n" + "    a = a - b\n" * 200)) == []
+    assert len(tried) == 30
 
 
 def test_replacement_is_one_of_two_words():
