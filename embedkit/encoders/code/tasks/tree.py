@@ -132,7 +132,7 @@ def checked_functions(functions: Iterable[Function]) -> Iterator[Function]:
         InputError: `functions` holds something else.
     """
     for function in functions if isinstance(functions, Iterable) else [functions]:
-        if not isinstance(function, Function) or function is functions:
+        if isinstance(functions, Function) or not isinstance(function, Function):
             message = (
                 f"functions must be an iterable of Function; received a {type(function).__name__}: "
                 "call find_functions on source, or read_functions on a corpus"
