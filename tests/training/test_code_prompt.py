@@ -25,7 +25,7 @@ def trained(encoder, **options):
 def test_it_learns_and_leaves_the_encoder_that_was_given_alone(make_encoder):
     encoder = make_encoder()
     before = encoder.fingerprint
-    classifier = trained(encoder, max_steps=40, learning_rate=5e-3, new_learning_rate=0.05)
+    classifier = trained(encoder, max_steps=60, learning_rate=5e-3, new_learning_rate=0.05)
     assert classifier.predict(TEXTS).tolist() == LABELS
     assert classifier.classes == ("Cat", "Dog", "other thing")
     assert classifier.training.steps == 60
