@@ -144,9 +144,9 @@ def ast_probe(
     Example:
         >>> import embedkit as ek
         >>> train = ["def add(a, b): return a + b", "def one(): return 1", "def f(x): return g(x)[0]"]
-        >>> found = ast_probe(ek.load(), train, ["def sub(a, b): return a - b"], num_layers=[0, 2], num_steps=50)
+        >>> found = ast_probe(ek.load(), train, ["def sub(a, b): return a - b"], num_layers=[0, 2], num_steps=5)
         >>> [score.name for score in found.scores], found.notes[-1]
-        (['layer 0', 'layer 2'], '50 steps are too few: from 1,000 on, random layers can be told from trained ones')
+        (['layer 0', 'layer 2'], '5 steps are too few: from 1,000 on, random layers can be told from trained ones')
 
     Reference:
         J. A. Hernández López, M. Weyssow, J. S. Cuadrado, H. Sahraoui, "AST-Probe: Recovering Abstract Syntax Trees
