@@ -2,10 +2,11 @@
 
 import copy
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from embedkit.errors import InputError
 from embedkit.index.retriever import Hit
@@ -128,6 +129,12 @@ class Bm25:
             [Hit(self._ids[row], float(score), None, {}) for row, score in zip(*found, strict=True) if allowed[row]][:k]
             for found in zip(rows, scores, strict=True)
         ]
+
+    def scores(self, queries: Sequence[str]) -> NDArray[np.float32]:
+        """Score of each document for each query, (queries, documents); 0 where they share no word."""
+        words = self._words(queries)
+        of_each = [self._index.get_scores(each) if each else np.zeros(len(self._ids)) for each in words]
+        return np.array(of_each, dtype=np.float32).reshape(len(words), len(self._ids))
 
     def _words(self, texts: Iterable[str]) -> Any:
         return self._bm25s.tokenize(list(texts), stopwords=None, return_ids=False, show_progress=False)
