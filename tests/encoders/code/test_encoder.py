@@ -104,6 +104,7 @@ def test_equal_seeds_draw_equal_weights(vocabulary, encoder):
         ({"dim": 2.5}, "dim must be a whole number from 1; received 2.5"),
         ({"dim": 30, "num_heads": 4}, "dim must be a multiple of num_heads; received 30 and 4"),
         ({"pooling": "sum"}, "pooling must be 'cls', 'mean' or 'max'; received 'sum'"),
+        ({"dropout": 1}, "dropout must be a share from 0 to below 1; received 1"),
         ({"comments": "some"}, "comments must be 'keep' or 'drop'"),
     ],
 )
