@@ -5,10 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
-from datasets import Dataset
-from sentence_transformers.base.sampler import DefaultBatchSampler
 from torch import Tensor, nn
-from torch.utils.data import SequentialSampler
 
 from embedkit.encoders.code.functions import Function, mask_name, search_pairs
 from embedkit.encoders.code.identifiers import code_words
@@ -16,6 +13,7 @@ from embedkit.encoders.encoder import Encoder
 from embedkit.errors import InputError
 from embedkit.losses.arguments import not_negative, whole
 from embedkit.losses.info_nce import InfoNCELoss
+from embedkit.training.batches import InOrder
 from embedkit.training.fit import Training, fit
 
 
@@ -134,20 +132,13 @@ def code_search(
     if not pairs:
         raise InputError("functions must have docstrings of 3 words and code of 3 lines; received none that has both")
     loss = _BothWays(temperature)
-    options = {"batch_sampler": _InOrder, **options}
+    options = {"batch_sampler": InOrder, **options}
     longest = encoder.max_seq_length
     encoder.max_seq_length = min(max_tokens, longest or max_tokens)
     try:
         return fit(encoder, pairs, loss, batch_size=batch_size, learning_rate=learning_rate, seed=seed, **options)
     finally:
         encoder.max_seq_length = longest
-
-
-class _InOrder(DefaultBatchSampler):
-    """Batches in the order of the examples, which says what stands beside what."""
-
-    def __init__(self, dataset: Dataset, **options: Any) -> None:
-        super().__init__(SequentialSampler(dataset), **options)
 
 
 class _BothWays(nn.Module):

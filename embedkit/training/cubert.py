@@ -34,6 +34,7 @@ Integers: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
 _MASKED, _DRAWN = 0.8, 0.1  # of the subwords that are asked for; the rest stay as they are
 _IGNORED = -100
 _CHUNK = 512
+_LEAST = 8  # so that two halves of some length stand in a row
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,8 @@ def pretrain(  # noqa: PLR0913 (what a training run is made of)
     encoder: Encoder,
     sources: Iterable[str],
     *,
+    row_length: int | None = None,
+    model: BertForPreTraining | None = None,
     masks: float = 0.15,
     epochs: int = 1,
     max_steps: int | None = None,
@@ -104,6 +107,9 @@ def pretrain(  # noqa: PLR0913 (what a training run is made of)
     Args:
         encoder: From `code_encoder`.
         sources: Python, such as files; those that do not parse are left out and counted.
+        row_length: Subwords of a row, from 8 to the window, which it is when None. A small model learns far faster from
+            rows of 32, whose neighbours stand out of fewer others; the rest of the window has to be learnt after that.
+        model: `Pretraining.model` of an earlier call on this encoder, to go on with its heads; None draws new ones.
         masks: Share of the subwords that are asked for, 0 < masks < 1. Of these 80 % are replaced by [MASK], 10 % by a
             random subword, 10 % stay.
         epochs: Passes over the rows, each with masks of its own.
@@ -157,17 +163,20 @@ def pretrain(  # noqa: PLR0913 (what a training run is made of)
     for name, share in (("masks", masks), ("warmup", warmup)):
         if not 0 <= share <= 1 or (name == "masks" and share in (0, 1)):
             raise InputError(f"{name} must be a share, between 0 and 1; received {share}")
-    texts = checked_texts(sources)
-    rows = _packed(reader, texts, seed)
+    if model is not None and getattr(model, "bert", None) is not backbone:
+        raise InputError("model must be that of an earlier call on this encoder; it holds another backbone")
+    rows = _packed(reader, checked_texts(sources), _length(reader, row_length), seed)
     steps = max_steps or math.ceil(len(rows) * epochs / batch_size)
     asked = _Masked(rows, reader.tokenizer, masks, seed, count=steps * batch_size)
     with contextlib.ExitStack() as stack:
         stack.enter_context(own_random_numbers())
         place = Path(folder) if folder else Path(stack.enter_context(tempfile.TemporaryDirectory()))
         about = {
-            "encoder": fingerprint(encoder),
+            "encoder": fingerprint(encoder if model is None else model),
             "sources": hashlib.sha256(rows.ids.tobytes()).hexdigest(),
-            "options": repr([steps, batch_size, masks, learning_rate, warmup, weight_decay, checkpoints, seed]),
+            "options": repr(
+                [steps, batch_size, rows.ids.shape[1], masks, learning_rate, warmup, weight_decay, checkpoints, seed]
+            ),
         }
         arguments = TrainingArguments(
             output_dir=str(place),
@@ -188,7 +197,7 @@ def pretrain(  # noqa: PLR0913 (what a training run is made of)
             remove_unused_columns=False,
         )
         last = claim(place, about)
-        model = _with_heads(backbone, seed)
+        model = _with_heads(backbone, seed) if model is None else model
         try:
             trainer = _Trainer(model=model, args=arguments, train_dataset=asked)
             trainer.remove_callback(PrinterCallback)
@@ -206,6 +215,7 @@ def held_out(
     encoder: Encoder,
     sources: Iterable[str],
     *,
+    row_length: int | None = None,
     masks: float = 0.15,
     batch_size: int = 32,
     seed: int = 0,
@@ -216,6 +226,7 @@ def held_out(
         model: `Pretraining.model`.
         encoder: Whose backbone it is.
         sources: Python, packed as in `pretrain`.
+        row_length: As in `pretrain`.
         masks: As in `pretrain`.
         batch_size: Rows at a time.
         seed: Of packing and masks: equal seeds ask every model with one vocabulary for the same.
@@ -224,7 +235,7 @@ def held_out(
         InputError: No source parses, or an argument is out of range.
     """
     reader, _ = _parts(encoder)
-    rows = _packed(reader, checked_texts(sources), seed)
+    rows = _packed(reader, checked_texts(sources), _length(reader, row_length), seed)
     asked = _Masked(rows, reader.tokenizer, masks, seed, count=len(rows))
     surprise, right, masked, follows, judged = 0.0, 0, 0, 0, 0
     with torch.inference_mode():
@@ -336,9 +347,20 @@ class _Masked(Dataset[dict[str, Tensor]]):
         }
 
 
-def _packed(reader: CodeInput, sources: Sequence[str], seed: int) -> _Rows:
-    """Fill rows of the window with the lines of the sources, in their order."""
-    tokenizer, window = reader.tokenizer, int(reader.max_seq_length or 512)
+def _length(reader: CodeInput, row_length: int | None) -> int:
+    window = int(reader.max_seq_length or 512)
+    if row_length is None:
+        return window
+    if not isinstance(row_length, int) or not _LEAST <= row_length <= window:
+        raise InputError(
+            f"row_length must be a whole number from {_LEAST} to the window, {window}; received {row_length!r}"
+        )
+    return row_length
+
+
+def _packed(reader: CodeInput, sources: Sequence[str], window: int, seed: int) -> _Rows:
+    """Fill rows of so many subwords with the lines of the sources, in their order."""
+    tokenizer = reader.tokenizer
     lines, owners, unreadable = _lines(reader, sources, window - 3)
     draw = np.random.default_rng(seed)
     row_ids, lengths, seconds, labels = [], [], [], []

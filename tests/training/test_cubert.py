@@ -36,8 +36,8 @@ def unpadded(rows, row):
     return rows.ids[row][: rows.lengths[row]].tolist()
 
 
-def packed(encoder, sources, seed=0):
-    return cubert._packed(encoder[0], sources, seed)
+def packed(encoder, sources, seed=0, length=WINDOW):
+    return cubert._packed(encoder[0], sources, length, seed)
 
 
 # -- packing -------------------------------------------------------------------------------------------
@@ -202,6 +202,31 @@ def test_a_stopped_run_goes_on_bit_for_bit(vocabulary, tmp_path, monkeypatch):
         assert torch.equal(tensor, again.state_dict()[name]), name
     with pytest.raises(InputError, match="differ in options"):
         pretrain(fresh(), SOURCES, folder=tmp_path / "stopped", **{**options, "max_steps": 7})
+
+
+def test_a_second_call_goes_on_with_the_heads_of_the_first(encoder):
+    short = pretrain(encoder, SOURCES * 4, row_length=16, max_steps=30, batch_size=8, learning_rate=1e-2)
+    between = held_out(short.model, encoder, SOURCES)
+    head = short.model.cls.predictions.transform.dense.weight.clone()
+    whole = pretrain(encoder, SOURCES, model=short.model, max_steps=10, batch_size=8, learning_rate=1e-2)
+    assert whole.model is short.model
+    assert 0 < (whole.model.cls.predictions.transform.dense.weight - head).abs().max() < 0.2
+    assert held_out(whole.model, encoder, SOURCES).perplexity < between.perplexity
+
+
+def test_rows_are_as_long_as_they_are_asked_to_be(encoder):
+    rows = packed(encoder, SOURCES, length=16)
+    assert rows.ids.shape[1] == 16
+    assert rows.lengths.max() <= 16
+    for length in (7, WINDOW + 1, 16.0):
+        with pytest.raises(InputError, match="row_length must be a whole number from 8 to the window, 48"):
+            pretrain(encoder, SOURCES, row_length=length)
+
+
+def test_heads_of_another_encoder_are_refused(encoder, vocabulary):
+    other = code_encoder(vocabulary, num_layers=1, dim=32, num_heads=4, device="cpu")
+    with pytest.raises(InputError, match="an earlier call on this encoder"):
+        pretrain(encoder, SOURCES, model=cubert._with_heads(other[0].model, 0))
 
 
 def test_other_random_numbers_stay_as_they_were(encoder):
