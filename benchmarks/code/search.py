@@ -155,7 +155,7 @@ def _row(name: str, key: tuple[str, str, int], arms: Mapping[str, Arm], count: i
     return Row(
         method="code search",
         variant=f"{name}{seeds}",
-        dataset=f"stdlib, {form} names",
+        dataset=f"stdlib, {form}",
         metric=f"{METRIC} of {pool:,}, {direction}",
         value=interval.value,
         low=interval.low,
@@ -174,7 +174,7 @@ def _gain(key: tuple[str, str, int], arms: Mapping[str, Arm], resamples: int) ->
     return Row(
         method="code search",
         variant=f"{TRAINED} minus {BASELINE}; p = {found.p_value:.4f}",
-        dataset=f"stdlib, {form} names",
+        dataset=f"stdlib, {form}",
         metric=f"gain in {METRIC} of {pool:,}, {direction}",
         value=found.difference,
         low=found.low,
@@ -195,7 +195,7 @@ def _latency(encoder: ek.Encoder, task: Task) -> Row:
     return Row(
         method="code search",
         variant=f"MiniLM and FaissIndex, {len(documents)} documents, one thread",
-        dataset="stdlib, plain names",
+        dataset="stdlib, plain",
         metric="ms a query, of a list",
         value=round(milliseconds, 3),
     )
