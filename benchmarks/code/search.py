@@ -8,7 +8,8 @@ vectors, TF-IDF, and BM25 (package bm25s) on names that are split into their wor
 The baseline is all-MiniLM-L6-v2, fed with the code as it stands, and fed with its words alone, which costs less. The
 trained model is the same one after `code_search` on pairs of the training packages, words alone, with three seeds.
 Words alone were taken for their cost, after a look at the validation packages; rate and number of pairs were fixed
-beforehand and compared with no others. A trained row's value is the mean over seeds, its interval that of the queries. all-MiniLM-L6-v2 was itself trained on CodeSearchNet, docstrings and code of GitHub.
+beforehand and compared with no others. A trained row's value is the mean over seeds, its interval that of the queries.
+all-MiniLM-L6-v2 was itself trained on CodeSearchNet, docstrings and code of GitHub.
 
 Beside the rows, `search.png` draws MRR@10, one of 1,000.
 """

@@ -43,7 +43,7 @@ def split_identifiers(text: str) -> str:
 def code_words(code: str) -> str:
     """Write code as its words alone: names split, signs left out, in their order.
 
-    Sequences become shorter by two fifths, and what an encoder of texts cannot read is gone; what an operator did is, too.
+    Sequences become shorter by two fifths. What operators did is lost.
 
     Args:
         code: Code, or text that names parts of it.
