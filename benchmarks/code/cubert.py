@@ -13,9 +13,10 @@ The paper's figures come from 340 million weights, 9 billion tokens and other co
 import random
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -40,12 +41,14 @@ from embedkit.training.fit import fit
 
 LAYERS, DIM, HEADS, WINDOW, VOCABULARY = 2, 128, 4, 64, 1000
 ROWS, MASKS, RATE = 32, 0.3, 5e-4
-TASKS: dict[str, Callable[..., list[Example]]] = {"swapped operand": swapped_operands, "wrong operator": wrong_operator}
+Make: TypeAlias = Callable[[Sequence[Function]], list[Example]]
+TASKS: dict[str, Make] = {"swapped operand": swapped_operands, "wrong operator": wrong_operator}
 PAPER = {"swapped operand": "93.4, from scratch 87.8", "wrong operator": "92.5, from scratch 76.6"}
 """Accuracy in the paper, in percent: pre-trained and fine-tuned for 20 epochs, and a Transformer from scratch."""
 SEEDS = (0, 1, 2)
-LONGEST = 700
-"""Characters of code; a cheap filter before subwords are counted."""
+LONGEST, MOST = 700, 5000
+"""Characters of code, a cheap filter before subwords are counted; functions of one distribution."""
+CHUNK = 5000
 
 
 class _Size(NamedTuple):
@@ -61,7 +64,7 @@ class _Size(NamedTuple):
     seeds: tuple[int, ...]
 
 
-FULL = _Size(60_000, 20_000, (3_500, 500), 1_000, 2_000, 5, 1_000, SEEDS)
+FULL = _Size(90_000, 20_000, (3_500, 500), 1_000, 4_000, 4, 1_000, SEEDS)
 SMALL = _Size(500, 20, (1, 1), 5, 8, 1, 4, SEEDS[:1])
 
 
@@ -89,13 +92,13 @@ def run(smoke: bool) -> Iterator[Row]:
             floor=0.5,
         )
         for task, make in TASKS.items():
-            train = _short(make(learnt), size.twins, Path(folder))
-            test = _short(make(tested), size.tested, Path(folder))
+            train = _twins(make, learnt, size.twins, Path(folder))
+            test = _twins(make, tested, size.tested, Path(folder))
             yield from _compared(task, train, test, Path(folder), size)
 
 
 def _drawn(part: Part, count: int, smoke: bool) -> list[Function]:
-    """Short functions, at most 2,500 of one distribution, so that none fills the sample."""
+    """Short functions, not too many of one distribution, so that none fills the sample."""
     by_distribution: dict[str, list[Function]] = {}
     for function in corpus_functions(part, smoke=smoke):
         if len(function.code) < LONGEST:
@@ -105,7 +108,7 @@ def _drawn(part: Part, count: int, smoke: bool) -> list[Function]:
     for name in sorted(by_distribution):
         functions = by_distribution[name]
         draw.shuffle(functions)
-        chosen += functions[:2500]
+        chosen += functions[:MOST]
     draw.shuffle(chosen)
     return chosen[:count]
 
@@ -144,17 +147,17 @@ def _unigram(vocabulary: Any, sources: Sequence[str], others: Sequence[str]) -> 
     return float(np.exp(-(asked * np.log(known / known.sum())).sum() / asked.sum()))
 
 
-def _short(examples: Sequence[Example], count: int, folder: Path) -> list[Example]:
-    """So many pairs of twins, drawn at random, which fit the window."""
+def _twins(make: Make, functions: Sequence[Function], count: int, folder: Path) -> list[Example]:
+    """So many pairs of twins that fit the window, of as few of the functions as have them."""
     reader: Any = ek.load(folder / "scratch", device="cpu")[0]
-    pairs = list(zip(examples[::2], examples[1::2], strict=True))
-    random.Random(0).shuffle(pairs)  # noqa: S311 (no secret)
     chosen: list[Example] = []
-    for pair in pairs:
-        if len(chosen) == 2 * count:
-            break
-        if max(reader.lengths([example.code for example in pair])) <= WINDOW:
-            chosen += pair
+    for start in range(0, len(functions), CHUNK):
+        examples = make(functions[start : start + CHUNK])
+        for pair in zip(examples[::2], examples[1::2], strict=True):
+            if len(chosen) == 2 * count:
+                return chosen
+            if max(reader.lengths([example.code for example in pair])) <= WINDOW:
+                chosen += [replace(example, twin=len(chosen) // 2) for example in pair]
     return chosen
 
 
