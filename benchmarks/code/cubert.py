@@ -170,29 +170,27 @@ def _compared(task: str, train: Sequence[Example], test: Sequence[Example], fold
         values, others = (
             [getattr(found[job], name) for job in jobs if job[0] == arm] for arm in ("pretrained", "scratch")
         )
-        yield Row(
-            method="cubert",
-            variant=f"pre-trained; baseline: from scratch; floor: TF-IDF; paper: {PAPER[task]}",
-            dataset=f"{task}, standard library",
-            metric=name.replace("_", " "),
-            value=round(float(np.mean(values)), 4),
-            low=round(min(values), 4),
-            high=round(max(values), 4),
-            seeds=len(values),
-            baseline=round(float(np.mean(others)), 4),
-            floor=round(getattr(floor, name), 4),
-        )
-        yield Row(
+        row = Row(
             method="cubert",
             variant=f"from scratch, equal steps; {len(train)} examples, {len(test)} of test; floor: chance",
             dataset=f"{task}, standard library",
             metric=name.replace("_", " "),
-            value=round(float(np.mean(others)), 4),
-            low=round(min(others), 4),
-            high=round(max(others), 4),
-            seeds=len(others),
             floor=0.5,
+            **_over_seeds(others),
         )
+        yield replace(
+            row,
+            variant=f"pre-trained; baseline: from scratch; floor: TF-IDF; paper: {PAPER[task]}",
+            baseline=row.value,
+            floor=round(getattr(floor, name), 4),
+            **_over_seeds(values),
+        )
+        yield row
+
+
+def _over_seeds(values: Sequence[float]) -> dict[str, Any]:
+    mean, low, high = (round(float(each), 4) for each in (np.mean(values), min(values), max(values)))
+    return {"value": mean, "low": low, "high": high, "seeds": len(values)}
 
 
 def _fine_tuned(

@@ -5,10 +5,12 @@ something this encoder reads, how long is each, and which tensors does a batch m
 never guessed: the first module of the encoder decides which reader it gets.
 """
 
+import json
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 import torch
@@ -156,6 +158,49 @@ class InputModule(STInputModule):
     def preprocess(self, inputs: Sequence[Any], prompt: str | None = None, **kwargs: Any) -> Features:
         """Tensors of one batch: what sentence-transformers' trainer and tools call."""
         return self.prepare(list(inputs), prompt, kwargs.get("task")).batch(range(len(inputs)))
+
+
+class TransformerInput(InputModule):
+    """First module that writes its inputs for a transformer, and keeps its settings beside it.
+
+    Args:
+        transformer: Reads what the subclass writes.
+    """
+
+    def __init__(self, transformer: Transformer) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.transformer = transformer
+
+    @property
+    def tokenizer(self) -> Any:  # type: ignore[override]  # the base class declares an attribute
+        """The transformer's tokenizer."""
+        return self.transformer.tokenizer
+
+    @property
+    def max_seq_length(self) -> int | None:
+        """The transformer's window, in tokens."""
+        return self.transformer.max_seq_length
+
+    def forward(self, features: Features, **kwargs: Any) -> Features:
+        """Run the transformer."""
+        return self.transformer(features, **kwargs)  # type: ignore[no-any-return]
+
+    def get_embedding_dimension(self) -> int:
+        """Width of the token states."""
+        return int(self.transformer.get_embedding_dimension())
+
+    def save(self, output_path: str, *args: Any, safe_serialization: bool = True, **kwargs: Any) -> None:
+        """Write the transformer and, beside it, the settings of this module."""
+        self.transformer.save(output_path, *args, safe_serialization=safe_serialization, **kwargs)
+        self.save_config(output_path)
+
+    @classmethod
+    def load(  # type: ignore[override]  # the options go to the transformer as they are
+        cls, model_name_or_path: str, subfolder: str = "", **options: Any
+    ) -> Self:
+        """Read what `save` wrote."""
+        config = json.loads(Path(model_name_or_path, subfolder, cls.config_file_name).read_bytes())
+        return cls(Transformer.load(model_name_or_path, subfolder=subfolder, **options), **config)
 
 
 class ReadsText:

@@ -1,9 +1,7 @@
 """An encoder of Python source: CuBERT's tokenizer, a subword vocabulary, and a BERT of any size."""
 
-import json
 from functools import lru_cache
-from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -13,7 +11,7 @@ from transformers import BertConfig, BertModel
 
 from embedkit.encoders.code.tokenizer import CodeTokenizer
 from embedkit.encoders.encoder import Encoder
-from embedkit.encoders.inputs import Features, InputModule, ReadsText, TokenizedInputs
+from embedkit.encoders.inputs import ReadsText, TokenizedInputs, TransformerInput
 from embedkit.encoders.model_folder import as_transformer
 from embedkit.errors import InputError
 
@@ -22,7 +20,7 @@ __all__ = ["CodeInput", "code_encoder"]
 _HEAD_DIM = 64
 
 
-class CodeInput(ReadsText, InputModule):
+class CodeInput(ReadsText, TransformerInput):
     """First module of an encoder of Python: cuts source into pieces, then runs a transformer over their subwords.
 
     A source longer than the window is read from its beginning, up to the window; `lengths` tells which are, and
@@ -42,28 +40,17 @@ class CodeInput(ReadsText, InputModule):
     config_file_name = "code_config.json"
 
     def __init__(self, transformer: Transformer, *, comments: Literal["keep", "drop"] = "drop") -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__(transformer)
         if not getattr(transformer.tokenizer, "is_fast", False):
             message = "transformer must have a vocabulary of train_code_vocabulary; it has no fast tokenizer"
             raise InputError(message)
-        self.transformer = transformer
         self.comments = comments
         self.cut = CodeTokenizer(comments=comments)
-
-    @property
-    def tokenizer(self) -> Any:  # type: ignore[override]  # the base class declares an attribute
-        """The vocabulary, which reads pieces."""
-        return self.transformer.tokenizer
 
     @property
     def model(self) -> Any:
         """The backbone."""
         return self.transformer.model
-
-    @property
-    def max_seq_length(self) -> int | None:
-        """The transformer's window, in subwords."""
-        return self.transformer.max_seq_length
 
     def prepare(self, inputs: list[Any], prompt: str | None, task: str | None) -> TokenizedInputs:
         """Cut each source into pieces and those into subwords, up to the window."""
@@ -102,27 +89,6 @@ class CodeInput(ReadsText, InputModule):
         pieces = [self._pieces(source) for source in sources]
         encoded = self.tokenizer(pieces, is_split_into_words=True, truncation=False, verbose=False)
         return [len(ids) for ids in encoded["input_ids"]]
-
-    def forward(self, features: Features, **kwargs: Any) -> Features:
-        """Run the transformer."""
-        return self.transformer(features, **kwargs)  # type: ignore[no-any-return]
-
-    def get_embedding_dimension(self) -> int:
-        """Width of the token states."""
-        return int(self.transformer.get_embedding_dimension())
-
-    def save(self, output_path: str, *args: Any, safe_serialization: bool = True, **kwargs: Any) -> None:
-        """Write the transformer and, beside it, how source is read."""
-        self.transformer.save(output_path, *args, safe_serialization=safe_serialization, **kwargs)
-        self.save_config(output_path)
-
-    @classmethod
-    def load(  # type: ignore[override]  # the options go to the transformer as they are
-        cls, model_name_or_path: str, subfolder: str = "", **options: Any
-    ) -> Self:
-        """Read what `save` wrote."""
-        config = json.loads(Path(model_name_or_path, subfolder, cls.config_file_name).read_bytes())
-        return cls(Transformer.load(model_name_or_path, subfolder=subfolder, **options), **config)
 
     def _pieces(self, source: str) -> list[str]:
         return _remembered(source, self.comments).split("\n")

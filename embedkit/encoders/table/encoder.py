@@ -1,14 +1,12 @@
 """Encoders that write a whole table as one text and read it at once."""
 
-import json
 from collections.abc import Collection, Sequence
-from pathlib import Path
-from typing import Any, Literal, Self, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 from sentence_transformers.base.modules import Transformer
 
 from embedkit.encoders.encoder import Encoder
-from embedkit.encoders.inputs import Features, PreparedInputs, tokenize
+from embedkit.encoders.inputs import PreparedInputs, TransformerInput, tokenize
 from embedkit.encoders.readout import TokenReadout, read_tokens, text_transformer
 from embedkit.encoders.table.numbers import checked_digits, with_digits
 from embedkit.encoders.table.serialise import Serialised, column_wise, row_wise
@@ -19,7 +17,7 @@ from embedkit.errors import InputError
 Layout: TypeAlias = Literal["columns", "rows"]
 
 
-class TableInput(TableModule):
+class TableInput(TransformerInput, TableModule):
     """First module of a table encoder: serialises a table, then runs a text transformer over it.
 
     Args:
@@ -40,24 +38,13 @@ class TableInput(TableModule):
         header: bool = True,
         digits: int | None = None,
     ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__(transformer)
         if layout not in get_args(Layout):
             message = f"layout must be one of {', '.join(get_args(Layout))}; received {layout!r}"
             raise InputError(message)
-        self.transformer = transformer
         self.layout = layout
         self.header = header
         self.digits = checked_digits(digits)
-
-    @property
-    def tokenizer(self) -> Any:  # type: ignore[override]  # the base class declares an attribute
-        """The transformer's tokenizer."""
-        return self.transformer.tokenizer
-
-    @property
-    def max_seq_length(self) -> int | None:
-        """The transformer's window, in tokens."""
-        return self.transformer.max_seq_length
 
     def prepare(self, inputs: list[Any], prompt: str | None, task: str | None) -> PreparedInputs:
         """Serialise each table to the window, then tokenise."""
@@ -82,27 +69,6 @@ class TableInput(TableModule):
         written = [self.serialise(table) for table in tables]
         readouts = read_tokens(encoder, [each.text for each in written], num_layers=num_layers)
         return [_pooled(readout, each, parts) for readout, each in zip(readouts, written, strict=True)]
-
-    def forward(self, features: Features, **kwargs: Any) -> Features:
-        """Run the transformer."""
-        return self.transformer(features, **kwargs)  # type: ignore[no-any-return]
-
-    def get_embedding_dimension(self) -> int:
-        """Width of the token states."""
-        return int(self.transformer.get_embedding_dimension())
-
-    def save(self, output_path: str, *args: Any, safe_serialization: bool = True, **kwargs: Any) -> None:
-        """Write the transformer and, beside it, how tables are serialised."""
-        self.transformer.save(output_path, *args, safe_serialization=safe_serialization, **kwargs)
-        self.save_config(output_path)
-
-    @classmethod
-    def load(  # type: ignore[override]  # the options go to the transformer as they are
-        cls, model_name_or_path: str, subfolder: str = "", **options: Any
-    ) -> Self:
-        """Read what `save` wrote."""
-        config = json.loads(Path(model_name_or_path, subfolder, cls.config_file_name).read_bytes())
-        return cls(Transformer.load(model_name_or_path, subfolder=subfolder, **options), **config)
 
     def _budget(self) -> int:
         return int(self.max_seq_length or 512) - int(self.tokenizer.num_special_tokens_to_add())

@@ -1,9 +1,7 @@
 """Prompts with a mask: each text stands in a sentence with a gap, and what a transformer makes of the gap is read."""
 
-import json
 from collections.abc import Iterable
-from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,10 +14,10 @@ from embedkit.encoders.encoder import Encoder
 from embedkit.encoders.forks import refuse_fork
 from embedkit.encoders.inputs import (
     Features,
-    InputModule,
     PreparedInputs,
     ReadsText,
     TokenizedInputs,
+    TransformerInput,
     checked_texts,
 )
 from embedkit.encoders.layerwise import LayerwiseTransformer
@@ -42,7 +40,7 @@ class _Frame(NamedTuple):
     blank: str
 
 
-class PromptInput(ReadsText, InputModule):
+class PromptInput(ReadsText, TransformerInput):
     """First module of a prompt encoder: writes each text into a template with one mask token, then runs a transformer.
 
     The template's tokens are always whole. A text that does not fit the window beside them loses its end, so the mask
@@ -71,7 +69,6 @@ class PromptInput(ReadsText, InputModule):
     config_file_name = "prompt_config.json"
 
     def __init__(self, transformer: Transformer, template: str = DEFAULT_TEMPLATE) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
         tokenizer: Any = getattr(transformer, "tokenizer", None)
         if not isinstance(transformer, Transformer) or getattr(tokenizer, "mask_token_id", None) is None:
             message = (
@@ -82,24 +79,14 @@ class PromptInput(ReadsText, InputModule):
         if not isinstance(template, str) or template.count(_MASK) != 1 or template.count(_TEXT) != 1:
             message = f"template must hold {_MASK} once and {_TEXT} once; received {template!r}"
             raise InputError(message)
-        self.transformer = LayerwiseTransformer.of(transformer)
+        super().__init__(LayerwiseTransformer.of(transformer))
         self.template = template
         self._room(self._frame())
-
-    @property
-    def tokenizer(self) -> Any:  # type: ignore[override]  # the base class declares an attribute
-        """The transformer's tokenizer."""
-        return self.transformer.tokenizer
 
     @property
     def model(self) -> Any:
         """The transformer's backbone, which is where adapters go."""
         return self.transformer.model
-
-    @property
-    def max_seq_length(self) -> int | None:
-        """The transformer's window, in tokens, of which the template takes its part."""
-        return self.transformer.max_seq_length  # type: ignore[no-any-return]
 
     def prepare(self, inputs: list[Any], prompt: str | None, task: str | None) -> PreparedInputs:
         """Write each text, with the prompt in front of it, into the template; cut it where the window ends.
@@ -130,23 +117,6 @@ class PromptInput(ReadsText, InputModule):
         features = self.transformer(features, **kwargs)
         features["prompt_mask"] = marks
         return features
-
-    def get_embedding_dimension(self) -> int:
-        """Width of the token states."""
-        return int(self.transformer.get_embedding_dimension())
-
-    def save(self, output_path: str, *args: Any, safe_serialization: bool = True, **kwargs: Any) -> None:
-        """Write the transformer and, beside it, the template."""
-        self.transformer.save(output_path, *args, safe_serialization=safe_serialization, **kwargs)
-        self.save_config(output_path)
-
-    @classmethod
-    def load(  # type: ignore[override]  # the options go to the transformer as they are
-        cls, model_name_or_path: str, subfolder: str = "", **options: Any
-    ) -> Self:
-        """Read what `save` wrote."""
-        config = json.loads(Path(model_name_or_path, subfolder, cls.config_file_name).read_bytes())
-        return cls(Transformer.load(model_name_or_path, subfolder=subfolder, **options), **config)
 
     def _frame(self) -> _Frame:
         """The template's tokens with the tokenizer's own around them; they follow the tokenizer, which may change."""
