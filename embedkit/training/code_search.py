@@ -8,7 +8,6 @@ from typing import Any
 from torch import Tensor, nn
 
 from embedkit.encoders.code.functions import Function, mask_name, search_pairs
-from embedkit.encoders.code.identifiers import code_words
 from embedkit.encoders.encoder import Encoder
 from embedkit.errors import InputError
 from embedkit.losses.arguments import not_negative, whole
@@ -28,9 +27,8 @@ def code_search_pairs(
 ) -> list[tuple[str, str]]:
     r"""Examples for `code_search`, in the order in which they should be trained on.
 
-    A pair is one of `search_pairs`, its code as `code_words` writes it. Pairs of one distribution stand together in
-    groups, and the groups are in random order: in a batch each query has some documents beside its own that speak of
-    the same things.
+    A pair is one of `search_pairs`. Pairs of one distribution stand together in groups, and the groups are in random
+    order: in a batch each query has some documents beside its own that speak of the same things.
 
     Args:
         functions: Those without a docstring are passed over.
@@ -48,9 +46,9 @@ def code_search_pairs(
 
     Example:
         >>> from embedkit.encoders.code.functions import find_functions
-        >>> text = 'def mean_of(a):\n    "Mean of all numbers."\n    total = sum(a)\n    return total / len(a)\n'
+        >>> text = 'def mean_of(a):\n    "Mean of all numbers."\n    return sum(a) / len(a)\n'
         >>> code_search_pairs(find_functions(text), masked=0.0)
-        [('Mean of all numbers.', 'def mean of a total sum a return total len a')]
+        [('Mean of all numbers.', 'def mean_of(a):\n    return sum(a) / len(a)')]
     """
     for name, count in (("num_pairs", num_pairs), ("per_distribution", per_distribution), ("group", group)):
         if count is not None:
@@ -73,7 +71,7 @@ def code_search_pairs(
         queries.update(query for query, _ in pairs)
         groups += [pairs[start : start + group] for start in range(0, len(pairs), group)]
     draw.shuffle(groups)
-    return [(query, code_words(code)) for each in groups for query, code in each][:num_pairs]
+    return [pair for each in groups for pair in each][:num_pairs]
 
 
 def code_search(
@@ -83,7 +81,7 @@ def code_search(
     num_pairs: int | None = None,
     max_tokens: int = 64,
     batch_size: int = 64,
-    learning_rate: float = 2e-4,
+    learning_rate: float = 1e-4,
     temperature: float = 0.05,
     seed: int = 0,
     **options: Any,
@@ -91,7 +89,7 @@ def code_search(
     """Train an encoder, in place, to find a function by the first paragraph of its docstring, and the other way round.
 
     The loss is InfoNCE over the batch, half of it from queries to documents and half from documents to queries.
-    Examples are those of `code_search_pairs`; documents have to be written by `code_words` when they are encoded, too.
+    Examples are those of `code_search_pairs`.
 
     Args:
         encoder: What is trained; it reads text.
@@ -124,13 +122,13 @@ def code_search(
         Semantic Code Search", 2019, whose encoders are trained on such pairs, also with masked names.
 
     Deviations:
-        One encoder for both sides; half the names masked; both directions in the loss; code as words; and batches of
-        groups of one distribution. The paper does none of these.
+        One encoder for both sides; half the names masked; both directions in the loss; and batches of groups of one
+        distribution. The paper does none of these.
     """
     whole("max_tokens", max_tokens)
     pairs = code_search_pairs(functions, num_pairs=num_pairs, seed=seed)
     if not pairs:
-        raise InputError("functions must have docstrings of 3 words and code of 3 lines; received none that has both")
+        raise InputError("functions must have docstrings of 3 words and 3 lines; received none that has both")
     loss = _BothWays(temperature)
     options = {"batch_sampler": InOrder, **options}
     longest = encoder.max_seq_length

@@ -19,7 +19,7 @@ MASK = "function"
 """The neutral word that stands for a masked name."""
 
 _MIN_WORDS = 3
-_MIN_LINES = 3
+_MIN_LINES = 2  # with the line of the docstring, 3
 
 _HEADER = re.compile(r"(?:async[ \t\f\\\n]+)?def[ \t\f\\\n]+")
 _LINE_END = re.compile(r"[ \t\f]*;?[ \t\f]*(?:#[^\n]*)?(?:\n|\Z)")
@@ -159,9 +159,9 @@ def search_pairs(functions: Iterable[Function]) -> list[tuple[str, str]]:
     r"""Pair what a function is said to do with how it does it: queries and documents of code search.
 
     A pair is the first paragraph of the docstring, on one line, and the code without the docstring. Left out are
-    paragraphs of fewer than 3 words, code of fewer than 3 lines that are not blank, names with two underscores on
-    both sides, and any pair whose paragraph or whose code, whatever the function is called, came before. Masked
-    functions give the same pairs as plain ones, only masked.
+    paragraphs of fewer than 3 words, functions of fewer than 3 lines (the docstring counted, blank ones not), names
+    with two underscores on both sides, and any pair whose paragraph or whose code, whatever the function is called,
+    came before. Masked functions give the same pairs as plain ones, only masked.
 
     Args:
         functions: In an order that decides which one of equals stays.

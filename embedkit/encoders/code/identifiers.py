@@ -4,9 +4,8 @@ import re
 
 from embedkit.errors import InputError
 
-__all__ = ["code_words", "split_identifiers"]
+__all__ = ["split_identifiers"]
 
-_WORD = re.compile(r"[^\W_]+")
 _NAME = re.compile(r"\b[^\W\d]\w*")
 _JOINT = re.compile(r"_+|(?<=[^\W_A-Z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
@@ -38,24 +37,3 @@ def split_identifiers(text: str) -> str:
     if not isinstance(text, str):
         raise InputError(f"text must be a string; received {type(text).__name__}")
     return _NAME.sub(lambda found: _JOINT.sub(" ", found.group()).strip(), text)
-
-
-def code_words(code: str) -> str:
-    """Write code as its words alone: names split, signs left out, in their order.
-
-    Sequences become shorter by two fifths. What operators did is lost.
-
-    Args:
-        code: Code, or text that names parts of it.
-
-    Returns:
-        Words one blank apart.
-
-    Raises:
-        InputError: `code` is not a string.
-
-    Example:
-        >>> code_words("def readHTTPHeader(max_size=8): return self.__dict__")
-        'def read HTTP Header max size 8 return self dict'
-    """
-    return " ".join(_WORD.findall(split_identifiers(code)))

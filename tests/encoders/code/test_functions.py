@@ -151,13 +151,17 @@ def test_pairs_are_the_first_paragraph_and_the_code():
     ]
 
 
+def test_three_lines_are_enough_the_docstring_counted_and_blank_ones_not():
+    text = documented("f", "A short function.", "\n    return 1")
+    assert search_pairs(find_functions(text)) == [("A short function.", "def f():\n\n    return 1")]
+
+
 @pytest.mark.parametrize(
     "text",
     [
         documented("f", "Two words"),
         documented("f", "Two words.\n\n    And more in the second."),
-        documented("f", "A short function.", "    return 1"),
-        documented("f", "A short function.", "\n\n    return 1"),
+        "def f(): 'A short function.'; return 1",
         documented("__init__", "Set everything up."),
         "def f():\n    a = 1\n    return a",
     ],

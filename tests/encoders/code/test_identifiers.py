@@ -4,7 +4,7 @@ import keyword
 
 import pytest
 
-from embedkit.encoders.code.identifiers import code_words, split_identifiers
+from embedkit.encoders.code.identifiers import split_identifiers
 from embedkit.encoders.code.lexer import Kind
 from embedkit.encoders.code.tokenizer import SENTINEL, split_token
 from embedkit.errors import InputError
@@ -51,20 +51,10 @@ def test_splitting_twice_is_splitting_once_and_keywords_stay():
     assert all(split_identifiers(word) == word for word in keyword.kwlist)
 
 
-def test_words_of_code_are_what_is_left_without_signs():
-    assert code_words("if a_b != 'some text':\n    raise KeyError(f'{a_b!r}')") == (
-        "if a b some text raise Key Error f a b r"
-    )
-    assert code_words("") == ""
-    assert code_words("+-*/ ()\n") == ""
-    assert code_words("not (python at all") == "not python at all"
-
-
-@pytest.mark.parametrize("function", [split_identifiers, code_words])
-def test_what_is_no_text_is_refused(function):
+def test_what_is_no_text_is_refused():
     with pytest.raises(InputError, match="text must be a string; received NoneType"):
-        function(None)
+        split_identifiers(None)
 
 
 def test_long_texts_take_time_in_proportion():
-    assert len(code_words("someVery_longName_" * 20_000).split()) == 80_000
+    assert len(split_identifiers("someVery_longName_" * 20_000).split()) == 80_000
