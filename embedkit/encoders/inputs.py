@@ -302,19 +302,19 @@ def text_problem(value: Any) -> str | None:
     return None
 
 
-def checked_texts(texts: Any) -> list[str]:
-    """`texts` as a list, each a text that a tokenizer reads.
+def checked_texts(texts: Any, name: str = "texts") -> list[str]:
+    """`texts` as a list, each a text that a tokenizer reads; `name` is what the caller calls them.
 
     Raises:
         InputError: `texts` is no collection, or holds something else.
     """
     if isinstance(texts, str) or not isinstance(texts, Iterable):
-        message = f"texts must be a list of str; received {type(texts).__name__}"
+        message = f"{name} must be a list of str; received {type(texts).__name__}"
         raise InputError(message)
     read = list(texts)
     for position, text in enumerate(read):
         if problem := text_problem(text):
-            message = f"texts[{position}] must be str; {problem}"
+            message = f"{name}[{position}] must be str; {problem}"
             raise InputError(message)
     return read
 

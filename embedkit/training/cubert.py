@@ -165,7 +165,7 @@ def pretrain(  # noqa: PLR0913 (what a training run is made of)
             raise InputError(f"{name} must be a share, between 0 and 1; received {share}")
     if model is not None and getattr(model, "bert", None) is not backbone:
         raise InputError("model must be that of an earlier call on this encoder; it holds another backbone")
-    rows = _packed(reader, checked_texts(sources), _length(reader, row_length), seed)
+    rows = _packed(reader, checked_texts(sources, "sources"), _length(reader, row_length), seed)
     steps = max_steps or math.ceil(len(rows) * epochs / batch_size)
     asked = _Masked(rows, reader.tokenizer, masks, seed, count=steps * batch_size)
     with contextlib.ExitStack() as stack:
@@ -235,7 +235,7 @@ def held_out(
         InputError: No source parses, or an argument is out of range.
     """
     reader, _ = _parts(encoder)
-    rows = _packed(reader, checked_texts(sources), _length(reader, row_length), seed)
+    rows = _packed(reader, checked_texts(sources, "sources"), _length(reader, row_length), seed)
     asked = _Masked(rows, reader.tokenizer, masks, seed, count=len(rows))
     surprise, right, masked, follows, judged = 0.0, 0, 0, 0, 0
     with torch.inference_mode():
@@ -319,8 +319,9 @@ class _Masked(Dataset[dict[str, Tensor]]):
     """Rows with masks, one epoch after the other; what is masked follows from the seed and the place alone."""
 
     def __init__(self, rows: _Rows, tokenizer: Any, masks: float, seed: int, *, count: int) -> None:
-        self.rows, self.tokenizer, self.masks, self.seed, self.count = rows, tokenizer, masks, seed, count
-        self.special = np.array(sorted(set(tokenizer.all_special_ids)))
+        self.rows, self.mask_id, self.masks, self.seed, self.count = rows, tokenizer.mask_token_id, masks, seed, count
+        special = set(tokenizer.all_special_ids)
+        self.first, self.is_word = len(special), np.array([at not in special for at in range(len(tokenizer))])
 
     def __len__(self) -> int:
         return self.count
@@ -329,14 +330,14 @@ class _Masked(Dataset[dict[str, Tensor]]):
         row, draw = place % len(self.rows), np.random.default_rng([self.seed, place])
         ids = self.rows.ids[row].copy()
         length, second = int(self.rows.lengths[row]), int(self.rows.second[row])
-        words = np.flatnonzero(~np.isin(ids[:length], self.special))
+        words = np.flatnonzero(self.is_word[ids[:length]])
         hidden = draw.choice(words, size=max(1, round(self.masks * len(words))), replace=False)
         labels = np.full(len(ids), _IGNORED, dtype=np.int64)
         labels[hidden] = ids[hidden]
         fate = draw.random(len(hidden))
-        ids[hidden[fate < _MASKED]] = self.tokenizer.mask_token_id
+        ids[hidden[fate < _MASKED]] = self.mask_id
         drawn = hidden[(fate >= _MASKED) & (fate < _MASKED + _DRAWN)]
-        ids[drawn] = draw.integers(len(self.special), len(self.tokenizer), size=len(drawn))
+        ids[drawn] = draw.integers(self.first, len(self.is_word), size=len(drawn))
         order = np.arange(len(ids))
         return {
             "input_ids": torch.from_numpy(ids),
