@@ -14,6 +14,8 @@ from embedkit.losses.cosent import CoSENTLoss
 from embedkit.losses.espresso import EspressoLoss
 from embedkit.losses.info_nce import InfoNCELoss
 from embedkit.losses.matryoshka import MatryoshkaLoss
+from embedkit.losses.pair_contrastive import PairContrastiveLoss
+from embedkit.losses.sigmoid_pair import SigmoidPairLoss
 from embedkit.losses.softmax import SoftmaxLoss
 from embedkit.losses.starbucks import StarbucksLoss
 from embedkit.losses.two_d_matryoshka import TwoDMatryoshkaLoss
@@ -23,6 +25,8 @@ __all__ = [
     "EspressoLoss",
     "InfoNCELoss",
     "MatryoshkaLoss",
+    "PairContrastiveLoss",
+    "SigmoidPairLoss",
     "SoftmaxLoss",
     "StarbucksLoss",
     "TwoDMatryoshkaLoss",

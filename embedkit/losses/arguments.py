@@ -138,6 +138,18 @@ def check_scores(scores: Any, count: int) -> None:
         raise InputError(message)
 
 
+def check_labels(labels: Any, count: int) -> None:
+    """Check that there is one integer for each embedding.
+
+    Raises:
+        InputError: There is not.
+    """
+    right = isinstance(labels, Tensor) and tuple(labels.shape) == (count,)
+    if not right or labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        message = f"labels must be a tensor of one integer for each of the {count} embeddings; received {{}}"
+        raise InputError(message.format(described(labels)))
+
+
 def described(value: Any) -> str:
     """What came, in few words."""
     if isinstance(value, Tensor):

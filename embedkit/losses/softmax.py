@@ -1,14 +1,12 @@
 """Softmax: a linear classifier on the embeddings."""
 
-from typing import Any
-
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.nn import functional
 
 from embedkit.errors import InputError
-from embedkit.losses.arguments import check_rows, described, whole
+from embedkit.losses.arguments import check_labels, check_rows, described, whole
 from embedkit.ops.similarity import dot_product
 
 
@@ -64,9 +62,15 @@ class SoftmaxLoss(nn.Module):
             InputError: The embeddings are none or too wide, or the labels are not one class for each.
         """
         logits = self.logits(embeddings)
-        _check_labels(labels, *logits.shape)
+        count, num_classes = logits.shape
+        check_labels(labels, count)
+        if count and not 0 <= int(labels.min()) <= int(labels.max()) < num_classes:
+            message = (
+                f"labels must be classes, 0 … {num_classes - 1}; received {int(labels.min())} … {int(labels.max())}"
+            )
+            raise InputError(message)
         total = functional.cross_entropy(logits, labels.long(), reduction="sum")
-        return total / max(len(logits), 1)
+        return total / max(count, 1)
 
     def logits(self, embeddings: Float[Tensor, "n dim"]) -> Float[Tensor, "n classes"]:
         """What the softmax is taken of: the class of the largest is the prediction.
@@ -92,20 +96,3 @@ class SoftmaxLoss(nn.Module):
     def extra_repr(self) -> str:
         """Sizes, which tell one training run from another."""
         return f"dim={self.weights.shape[1]}, num_classes={self.weights.shape[0]}"
-
-
-def _check_labels(labels: Any, count: int, num_classes: int) -> None:
-    """Check that there is one class for each embedding.
-
-    Raises:
-        InputError: There is not.
-    """
-    right = isinstance(labels, Tensor) and tuple(labels.shape) == (count,)
-    right = right and not (labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool)
-    if not right or (count and not 0 <= int(labels.min()) <= int(labels.max()) < num_classes):
-        found = f"{int(labels.min())} … {int(labels.max())}" if right else described(labels)
-        message = (
-            f"labels must be a tensor of one integer, 0 … {num_classes - 1}, for each of the {count} embeddings; "
-            f"received {found}"
-        )
-        raise InputError(message)

@@ -25,7 +25,7 @@ from embedkit.io import write_atomic
 from embedkit.losses.arguments import not_negative, positive, whole
 from embedkit.training.adapter import TensorLoss
 from embedkit.training.examples import Examples, as_dataset
-from embedkit.training.runs import claim, own_random_numbers
+from embedkit.training.runs import claim, own_random_numbers, settings
 
 Score = Callable[[Encoder], float]
 """How good an encoder is on development data; higher is better."""
@@ -141,7 +141,7 @@ def fit(  # noqa: PLR0913 (what a training run is made of)
         about = {
             "encoder": fingerprint(encoder),
             "examples": dataset._fingerprint,
-            "loss": repr(loss),
+            "loss": repr(loss) if hasattr(loss, "model") else f"{loss!r} {settings(loss)}",
             "options": repr([steps, every, batch_size, learning_rate, warmup, weight_decay, lora, seed, options]),
         }
         arguments = _arguments(

@@ -4,10 +4,13 @@ import contextlib
 import json
 import random
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 from transformers.trainer_utils import get_last_checkpoint
 
 from embedkit.errors import CorruptFileError, InputError
@@ -40,6 +43,24 @@ def claim(place: Path, about: Mapping[str, str]) -> Path | None:
     place.mkdir(parents=True, exist_ok=True)
     write_json(path, dict(about))
     return None
+
+
+def settings(loss: nn.Module) -> str:
+    """What a loss and the losses within it were built with, as far as their public attributes tell."""
+    found = {}
+    for path, part in loss.named_modules():
+        for name, value in vars(part).items():
+            if not name.startswith("_") and name != "training" and (said := _said(value)) is not None:
+                found[f"{path}.{name}"] = said
+    return repr(found)
+
+
+def _said(value: Any) -> str | None:
+    if isinstance(value, partial):
+        return f"{_said(value.func)}{value.args}{value.keywords}"
+    if callable(value):
+        return getattr(value, "__qualname__", type(value).__qualname__)
+    return repr(value) if isinstance(value, int | float | str | tuple | list | None) else None
 
 
 @contextlib.contextmanager

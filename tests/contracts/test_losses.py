@@ -14,10 +14,13 @@ from embedkit.losses import (
     EspressoLoss,
     InfoNCELoss,
     MatryoshkaLoss,
+    PairContrastiveLoss,
+    SigmoidPairLoss,
     SoftmaxLoss,
     StarbucksLoss,
     TwoDMatryoshkaLoss,
 )
+from embedkit.ops.targets import same_key
 
 COUNT, DIM, LAYERS, CLASSES = 6, 16, 3, 3
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
@@ -41,12 +44,17 @@ class Batch:
 
 
 CONTRASTIVE, GRADED, LABELLED = Batch(3), Batch(2, scores=True), Batch(1, labels=True)
+PAIRS, KEYED = Batch(2), Batch(2, labels=True)
 LAYERED_CONTRASTIVE, LAYERED_GRADED = Batch(3, by_layer=True), Batch(2, scores=True, by_layer=True)
 
 LOSSES = {
     "CoSENTLoss": (lambda: CoSENTLoss(temperature=0.1), GRADED),
     "InfoNCELoss": (lambda: InfoNCELoss(in_batch=True), CONTRASTIVE),
     "InfoNCELoss, own negatives": (lambda: InfoNCELoss(in_batch=False), CONTRASTIVE),
+    "PairContrastiveLoss": (PairContrastiveLoss, PAIRS),
+    "PairContrastiveLoss, keys": (lambda: PairContrastiveLoss(target=same_key, smoothing=0.1), KEYED),
+    "SigmoidPairLoss": (lambda: SigmoidPairLoss(temperature=1.0, bias=-1.0), PAIRS),
+    "SigmoidPairLoss, chunks": (lambda: SigmoidPairLoss(temperature=1.0, bias=-1.0, chunk_size=4), PAIRS),
     "SoftmaxLoss": (lambda: SoftmaxLoss(DIM, CLASSES), LABELLED),
     "MatryoshkaLoss": (lambda: MatryoshkaLoss(CoSENTLoss(), [2, 8]), GRADED),
     "TwoDMatryoshkaLoss": (lambda: TwoDMatryoshkaLoss(CoSENTLoss(), [2, 8]), LAYERED_GRADED),

@@ -160,14 +160,14 @@ class Cut(nn.Module):
 
     def __init__(self, loss, step):
         super().__init__()
-        self.loss, self.left = loss, step
+        self.loss, self._left = loss, step
 
     def __repr__(self):
         return repr(self.loss)
 
     def forward(self, *batch):
-        self.left -= 1
-        if self.left == 0:
+        self._left -= 1
+        if self._left == 0:
             raise CutShortError
         return self.loss(*batch)
 
