@@ -51,7 +51,7 @@ LOSSES = {
     "CoSENTLoss": (lambda: CoSENTLoss(temperature=0.1), GRADED),
     "InfoNCELoss": (lambda: InfoNCELoss(in_batch=True), CONTRASTIVE),
     "InfoNCELoss, own negatives": (lambda: InfoNCELoss(in_batch=False), CONTRASTIVE),
-    "PairContrastiveLoss": (PairContrastiveLoss, PAIRS),
+    "PairContrastiveLoss": (lambda: PairContrastiveLoss(temperature=0.1), PAIRS),
     "PairContrastiveLoss, keys": (lambda: PairContrastiveLoss(target=same_key, smoothing=0.1), KEYED),
     "SigmoidPairLoss": (lambda: SigmoidPairLoss(temperature=1.0, bias=-1.0), PAIRS),
     "SigmoidPairLoss, chunks": (lambda: SigmoidPairLoss(temperature=1.0, bias=-1.0, chunk_size=4), PAIRS),
