@@ -111,7 +111,7 @@ def parse_function(code: str) -> Definition:
     return body[0]
 
 
-def mask_name(function: Function) -> Function:
+def mask_name(function: Function, *, everywhere: bool = False) -> Function:
     r"""Replace a function's own name in its source by the word "function".
 
     Masked are the name after `def` and the references to the function itself: of a function, its plain name,
@@ -120,6 +120,8 @@ def mask_name(function: Function) -> Function:
 
     Args:
         function: Is left as it is.
+        everywhere: Whether the word is masked wherever it stands instead, in names of other things, strings and
+            comments too: a method `close` that calls `self.socket.close()` says then nowhere that it closes.
 
     Returns:
         A copy with another `source` and `code`.
@@ -132,11 +134,17 @@ def mask_name(function: Function) -> Function:
         >>> print(mask_name(found[0]).source)
         def function(n):
             return n * function(n - 1) if n else math.fact(0)
+        >>> print(mask_name(found[0], everywhere=True).source)
+        def function(n):
+            return n * function(n - 1) if n else math.function(0)
 
     Deviations:
         Python before 3.12 misplaces what stands in f-strings of several lines: a name there may stay. A static method
         cannot be told from others, and its first parameter counts as its object.
     """
+    if everywhere:
+        source, code = (_name_of(function).sub(MASK, text) for text in (function.source, function.code))
+        return replace(function, source=source, code=code)
     owner = function.qualified_name.rpartition(".")[0].rpartition(".")[2]
     return replace(function, source=_masked(function.source, owner), code=_masked(function.code, owner))
 
@@ -191,13 +199,18 @@ def search_pairs(functions: Iterable[Function]) -> list[tuple[str, str]]:
     bodies: set[str] = set()
     for function in functions:
         query = first_paragraph(function)
-        body = re.sub(rf"\b{re.escape(function.name)}\b", MASK, function.code)
+        body = _name_of(function).sub(MASK, function.code)
         if not _is_eligible(function, query) or query in queries or body in bodies:
             continue
         queries.add(query)
         bodies.add(body)
         pairs.append((query, function.code))
     return pairs
+
+
+def _name_of(function: Function) -> re.Pattern[str]:
+    """Its name as a word of a text."""
+    return re.compile(rf"\b{re.escape(function.name)}\b")
 
 
 def _is_eligible(function: Function, query: str) -> bool:

@@ -213,3 +213,18 @@ def test_every_function_of_the_standard_library_means_apart_what_it_meant():
     root = Path(sysconfig.get_path("stdlib"))
     paths = [path for path in root.rglob("*.py") if not {"site-packages", "test", "tests"} & {*path.parts}]
     assert sum(same_as_in_the_file(path) for path in sorted(paths)) > 10_000
+
+
+def test_masked_everywhere_the_name_stands_nowhere_as_a_word():
+    text = (
+        "class A:\n    def close(self, closed):\n        'Close it.'\n        # close first\n"
+        "        self.socket.close()\n        return closed or disclose('close')\n"
+    )
+    masked = mask_name(find_functions(text)[0], everywhere=True)
+    assert masked.code.splitlines() == [
+        "def function(self, closed):",
+        "    # function first",
+        "    self.socket.function()",
+        "    return closed or disclose('function')",
+    ]
+    assert masked.name == "close"
