@@ -3,6 +3,7 @@
 import ast
 from pathlib import Path
 
+import embedkit.heads
 import embedkit.losses
 import embedkit.modules.lookup
 
@@ -74,6 +75,19 @@ def test_every_lookup_is_in_the_suite_and_exported():
     assert "PlainLookup" in lookups
     assert {name for name in lookups if name not in suite} == set()
     assert lookups <= set(embedkit.modules.lookup.__all__)
+
+
+def test_every_head_is_in_the_suite_and_exported():
+    heads = {
+        node.name
+        for path in (PACKAGE / "heads").glob("*.py")
+        for node in definitions(path)
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_") and path.stem != "stored"
+    }
+    suite = (CONTRACTS / "test_heads.py").read_text(encoding="utf-8")
+    assert "RidgeAligner" in heads
+    assert {name for name in heads if f'"{name}"' not in suite} == set()
+    assert set(embedkit.heads.__all__) == heads
 
 
 def is_abstract(definition):

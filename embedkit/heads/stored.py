@@ -1,0 +1,73 @@
+"""How heads are kept: a folder with what they were made with and what they learnt."""
+
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+
+from embedkit.errors import CorruptFileError, InputError
+from embedkit.io import read_json, replacing_folder, seal_folder, verify_folder, write_json
+
+_CONFIG, _WEIGHTS = "config.json", "model.safetensors"
+
+
+class StoredHead(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
+    """An estimator that saves itself: config.json with its arguments, model.safetensors with its arrays.
+
+    What `fit` learns are attributes that end in an underscore: arrays of numbers, or what JSON can hold.
+    """
+
+    def save(self, folder: str | Path) -> None:
+        """Write the fitted head, whole or not at all; what the folder held before is replaced.
+
+        Raises:
+            NotFittedError: It was not fitted.
+            StorageError: The disk refused.
+        """
+        check_is_fitted(self)
+        learnt = {name: value for name, value in vars(self).items() if name.endswith("_") and not name.startswith("_")}
+        arrays = {name: value for name, value in learnt.items() if isinstance(value, np.ndarray) and value.dtype != "O"}
+        rest = {name: _plain(value) for name, value in learnt.items() if name not in arrays}
+        with replacing_folder(Path(folder)) as temporary:
+            arguments = {name: _plain(value) for name, value in self.get_params(deep=False).items()}
+            write_json(temporary / _CONFIG, {"class": type(self).__name__, "arguments": arguments, "learnt": rest})
+            save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, temporary / _WEIGHTS)
+            seal_folder(temporary)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: The folder holds another class.
+            CorruptFileError: A file is missing or damaged.
+        """
+        place = Path(folder)
+        verify_folder(place)
+        config = read_json(place / _CONFIG)
+        if config.get("class") != cls.__name__:
+            raise InputError(f"{place} must hold a {cls.__name__}; it holds {config.get('class')}: load it as that")
+        head = cls(**{name: _tuples(value) for name, value in config["arguments"].items()})
+        try:
+            arrays = load_file(place / _WEIGHTS)
+        except (SafetensorError, OSError) as error:
+            raise CorruptFileError(f"{place / _WEIGHTS} cannot be read ({error})") from None
+        for name, value in {**arrays, **config["learnt"]}.items():
+            setattr(head, name, np.asarray(value, dtype=object) if name == "feature_names_in_" else value)
+        return head
+
+
+def _tuples(value: Any) -> Any:
+    """Sequences as the tuples that arguments are."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def _plain(value: Any) -> Any:
+    """As JSON holds it."""
+    if isinstance(value, np.ndarray | tuple | list):
+        return [_plain(each) for each in value]
+    return value.item() if isinstance(value, np.generic) else value

@@ -1,0 +1,95 @@
+"""What every head must do: scikit-learn's checks, and be the same after it was kept."""
+
+import json
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from embedkit.errors import CorruptFileError, InputError
+from embedkit.heads import RidgeAligner
+from embedkit.heads.stored import StoredHead
+
+ALIGNED = ("X", "Y")
+HEADS = {
+    "RidgeAligner": (RidgeAligner, ALIGNED),
+    "RidgeAligner, one alpha": (lambda: RidgeAligner(alpha=0.5), ALIGNED),
+}
+
+
+@parametrize_with_checks([make() for make, _ in HEADS.values()])
+def test_scikit_learn_s_checks(estimator, check):
+    check(estimator)
+
+
+@pytest.fixture(params=HEADS)
+def fitted(request):
+    make, (_, kind) = HEADS[request.param]
+    draw = np.random.default_rng(0)
+    X = draw.normal(size=(40, 6))
+    return make().fit(X, draw.normal(size=(40, 3)) if kind == "Y" else np.arange(40) % 3), X
+
+
+def test_a_kept_head_is_the_same(fitted, tmp_path):
+    head, X = fitted
+    head.save(tmp_path / "head")
+    again = type(head).load(tmp_path / "head")
+    np.testing.assert_array_equal(again.transform(X), head.transform(X))
+    assert repr(again) == repr(head)
+    assert clone(again).get_params().keys() == head.get_params().keys()
+    again.save(tmp_path / "head")
+    assert {path.name for path in (tmp_path / "head").iterdir()} == {
+        "config.json",
+        "model.safetensors",
+        "embedkit.json",
+    }
+
+
+def test_names_of_columns_are_kept(fitted, tmp_path):
+    pandas = pytest.importorskip("pandas", reason="the extra tables is not installed")
+    head, X = fitted
+    frame = pandas.DataFrame(X, columns=list("abcdef"))
+    head = clone(head).fit(frame, X[:, :3])
+    head.save(tmp_path / "head")
+    again = type(head).load(tmp_path / "head")
+    np.testing.assert_array_equal(again.transform(frame), head.transform(frame))
+    with pytest.raises(ValueError, match="feature names"):
+        again.transform(frame[list("fedcba")])
+
+
+def test_damage_is_told(fitted, tmp_path):
+    head, _ = fitted
+    head.save(tmp_path / "head")
+    weights = tmp_path / "head" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-8] + bytes(8))
+    with pytest.raises(CorruptFileError, match="differs from its checksum"):
+        type(head).load(tmp_path / "head")
+    with pytest.raises(CorruptFileError, match="is missing"):
+        type(head).load(tmp_path / "nothing")
+
+
+def test_another_class_is_refused(fitted, tmp_path):
+    head, _ = fitted
+    head.save(tmp_path / "head")
+
+    class Other(StoredHead):
+        pass
+
+    with pytest.raises(InputError, match=f"must hold a Other; it holds {type(head).__name__}"):
+        Other.load(tmp_path / "head")
+
+
+def test_what_was_not_fitted_is_not_kept(fitted, tmp_path):
+    with pytest.raises(NotFittedError):
+        clone(fitted[0]).save(tmp_path / "head")
+    assert not (tmp_path / "head").exists()
+
+
+def test_the_folder_holds_no_pickle(fitted, tmp_path):
+    head, _ = fitted
+    head.save(tmp_path / "head")
+    config = json.loads((tmp_path / "head" / "config.json").read_text())
+    assert config["class"] == type(head).__name__
+    assert (tmp_path / "head" / "model.safetensors").read_bytes()[8:9] == b"{"
