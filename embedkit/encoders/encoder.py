@@ -321,7 +321,7 @@ class Encoder(SentenceTransformer):
         if reader.is_single(inputs):
             rows, is_single = [inputs], True
         else:
-            rows, is_single = _list_of(inputs, reader.expects), False
+            rows, is_single = _list_of(inputs, reader), False
         for position, value in enumerate(rows):
             if problem := reader.problem(value):
                 message = f"inputs[{position}] must be {reader.expects}; {problem}"
@@ -536,14 +536,16 @@ class _Work:
         self.batch_size, self.num_layers, self.show_progress_bar = batch_size, num_layers, show_progress_bar
 
 
-def _list_of(inputs: Any, expects: str) -> list[Any]:
-    """A batch as a list: sequences, arrays and series of one axis, iterators, the rows of a frame."""
+def _list_of(inputs: Any, reader: Reader) -> list[Any]:
+    """A batch as a list: sequences, arrays whose entries are inputs, series, iterators, the rows of a frame."""
     if hasattr(inputs, "columns") and hasattr(inputs, "to_dict"):
         return list(inputs.to_dicts() if hasattr(inputs, "to_dicts") else inputs.to_dict("records"))  # polars, pandas
     is_iterable = hasattr(inputs, "__iter__") and not isinstance(inputs, str | bytes | Mapping)
     if is_iterable and getattr(inputs, "ndim", 1) == 1:
         return list(inputs.tolist() if isinstance(inputs, np.ndarray) else inputs)
-    message = f"inputs must be {expects} or a batch of it; received {described(inputs)}"
+    if isinstance(inputs, np.ndarray) and inputs.ndim > 1 and not any(map(reader.problem, inputs)):
+        return list(inputs)
+    message = f"inputs must be {reader.expects} or a batch of it; received {described(inputs)}"
     raise InputError(message)
 
 

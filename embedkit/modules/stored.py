@@ -45,6 +45,7 @@ class StoredModule(Module):
             raise ModelError(message)
         weights = load_file(path)
         for weight in weights.values():
-            module.to(weight.dtype)
+            if weight.is_floating_point():
+                module.to(weight.dtype)
         module.load_state_dict(weights)
         return module

@@ -17,6 +17,7 @@ import embedkit as ek
 from embedkit.encoders.code.encoder import code_encoder
 from embedkit.encoders.code.vocabulary import train_code_vocabulary
 from embedkit.encoders.concepts import ConceptEncoder
+from embedkit.encoders.image import conv_encoder
 from embedkit.encoders.layerwise import with_pooling
 from embedkit.encoders.record import Field, Vocabulary, record_encoder
 from embedkit.encoders.table.encoder import table_encoder
@@ -78,6 +79,9 @@ CODES = [
 ]
 
 
+IMAGES = list(np.random.default_rng(0).integers(0, 256, size=(6, 32, 32, 3), dtype=np.uint8))  # no Pillow is needed
+
+
 class Member(NamedTuple):
     make: Callable[[pytest.FixtureRequest], Any]
     inputs: list[Any] = TEXTS
@@ -137,6 +141,7 @@ MEMBERS = {
         RECORDS,
         {"user": "ann", "tags": "red|" * 99, "price": 0.0},
     ),
+    "image": Member(lambda request: conv_encoder(widths=(8, 16), dim=12, device="cpu"), IMAGES, IMAGES[-1]),
     "table": Member(lambda request: table_encoder(request.getfixturevalue("make_encoder")("bert")), TABLES, TABLES[-1]),
     "table parts": Member(  # the first two tables differ in the order of columns alone, which it does not read
         lambda request: part_encoder(request.getfixturevalue("make_encoder")("bert")), TABLES[1:], TABLES[-1]

@@ -1,0 +1,140 @@
+"""Encoders of pictures: what one picture is, and networks that read it."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from sentence_transformers.base.modules import Normalize
+
+from embedkit.encoders.encoder import Encoder
+from embedkit.encoders.image.pixels import image_problem, to_rgb
+from embedkit.encoders.image.processing import ImageProcessing
+from embedkit.encoders.inputs import Features, InputModule
+from embedkit.errors import InputError
+from embedkit.io import read_json, write_json
+from embedkit.modules.backbone.conv import ConvNet
+
+_COST = 32  # tokens that a picture counts as, so that `batch_size` is a number of pictures
+
+
+class ImageInput(InputModule):
+    """First module of an encoder of pictures: reads them, batch by batch, into "pixel_values".
+
+    What one picture is says `to_rgb`. Files are opened when their batch is due, so that thousands of paths need no more
+    memory than one batch.
+
+    Args:
+        processing: How pictures become tensors; all of one shape.
+
+    Raises:
+        InputError: The shape of what comes out would depend on the picture.
+    """
+
+    expects: ClassVar[str] = "an image (path, picture of Pillow, or array with the channels last)"
+    config_file_name = "image_config.json"
+
+    def __init__(self, processing: ImageProcessing) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        if processing.shape is None:
+            raise InputError(f"processing must give all pictures one shape; received {processing}: add a crop")
+        self.processing = processing
+
+    @property
+    def modalities(self) -> list[Any]:
+        """What sentence-transformers' trainer and mteb may bring: images."""
+        return ["image"]
+
+    def is_single(self, inputs: Any) -> bool:
+        """A path, a picture or an array of two or three dimensions with the channels last."""
+        return image_problem(inputs) is None
+
+    def problem(self, value: Any) -> str | None:
+        """Why a value is no picture, as far as its type and shape tell."""
+        return image_problem(value)
+
+    def key(self, value: Any) -> bytes | None:
+        """The content of a file, or the numbers of an array or picture."""
+        if isinstance(value, str | os.PathLike):
+            path = Path(value)
+            return hashlib.sha256(path.read_bytes()).digest() if path.is_file() else None
+        pixels = value if isinstance(value, np.ndarray) else to_rgb(value)
+        return f"{pixels.dtype} {pixels.shape} ".encode() + pixels.tobytes()
+
+    def prepare(self, inputs: list[Any], prompt: str | None, task: str | None) -> "_PreparedImages":
+        """Remember what to read."""
+        del task
+        if prompt:
+            raise InputError(f"pictures have no prompt; received {prompt!r:.60}")
+        return _PreparedImages(inputs, self.processing)
+
+    def preprocess(self, inputs: Sequence[Any], prompt: str | None = None, **kwargs: Any) -> Features:
+        """Tensors of one batch of training, whose data sets hold arrays as lists of lists."""
+        pictures = [np.asarray(each) if isinstance(each, list) else each for each in inputs]
+        return super().preprocess(pictures, prompt, **kwargs)
+
+    def forward(self, features: Features, **_: Any) -> Features:
+        """Leave all to the network behind it."""
+        return features
+
+    def save(self, output_path: str, *args: Any, safe_serialization: bool = True, **kwargs: Any) -> None:
+        """Write how pictures become tensors."""
+        del args, safe_serialization, kwargs
+        write_json(Path(output_path) / self.config_file_name, asdict(self.processing))
+
+    @classmethod
+    def load(cls, model_name_or_path: str, subfolder: str = "", **options: Any) -> Self:  # type: ignore[override]
+        """Read what `save` wrote."""
+        del options
+        config = read_json(Path(model_name_or_path, subfolder, cls.config_file_name))
+        fields: dict[str, Any] = {
+            name: tuple(each) if isinstance(each, list) else each for name, each in config.items()
+        }
+        return cls(ImageProcessing(**fields))
+
+
+class _PreparedImages:
+    """Pictures that are read when their batch is due."""
+
+    def __init__(self, inputs: Sequence[Any], processing: ImageProcessing) -> None:
+        self._inputs, self._processing = inputs, processing
+        self.lengths = np.full(len(inputs), _COST, dtype=np.int64)
+
+    def batch(self, rows: Sequence[int]) -> Features:
+        """Tensors of the pictures at `rows`, in that order."""
+        read = [self._processing(to_rgb(self._inputs[row])) for row in rows]
+        return {"pixel_values": torch.from_numpy(np.stack(read)), "modality": "image"}
+
+
+def conv_encoder(
+    processing: ImageProcessing | None = None,
+    *,
+    widths: Sequence[int] = (32, 64, 128, 256),
+    dim: int = 384,
+    seed: int = 0,
+    device: str | None = None,
+) -> Encoder:
+    """An untrained encoder of small pictures, which a CPU trains in minutes.
+
+    Args:
+        processing: How pictures become tensors; None takes 32 x 32 pixels, within -1 … 1.
+        widths: Channels of its blocks, as `ConvNet` has them.
+        dim: Width of the vectors, which have length 1.
+        seed: Of the weights.
+        device: Such as "cpu" or "cuda"; None takes the best there is.
+
+    Raises:
+        InputError: An argument is out of range.
+
+    Example:
+        >>> encoder = conv_encoder(widths=(8, 16), dim=4, device="cpu")
+        >>> encoder.encode([np.zeros((40, 30), dtype=np.uint8), np.ones((9, 9, 3))]).shape
+        (2, 4)
+    """
+    half = (0.5, 0.5, 0.5)
+    read = processing or ImageProcessing(size=(32, 32), mean=half, std=half)
+    return Encoder([ImageInput(read), ConvNet(widths, dim=dim, seed=seed), Normalize()], device=device).eval()

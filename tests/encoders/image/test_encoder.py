@@ -1,0 +1,114 @@
+import numpy as np
+import pytest
+
+import embedkit as ek
+from embedkit.encoders.image import ImageInput, ImageProcessing, conv_encoder
+from embedkit.encoders.image import encoder as module
+from embedkit.errors import InputError
+from embedkit.losses import PairContrastiveLoss
+
+Image = pytest.importorskip("PIL.Image", reason="the extra image is not installed")
+
+
+def noise(*shape, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, size=shape, dtype=np.uint8)
+
+
+@pytest.fixture
+def encoder():
+    return conv_encoder(widths=(4, 8), dim=6, device="cpu")
+
+
+def test_a_path_a_picture_and_an_array_get_one_vector(encoder, tmp_path):
+    array = noise(20, 30, 3)
+    Image.fromarray(array).save(tmp_path / "a.png")
+    vectors = encoder.encode([array, Image.fromarray(array), str(tmp_path / "a.png"), tmp_path / "a.png"])
+    np.testing.assert_allclose(vectors, np.tile(vectors[0], (4, 1)), atol=1e-6)
+    np.testing.assert_allclose(encoder.encode(tmp_path / "a.png"), vectors[0], atol=1e-6)
+
+
+def test_an_array_of_pictures_is_a_batch(encoder):
+    array = noise(5, 8, 8, 3)
+    np.testing.assert_allclose(encoder.encode(array), encoder.encode(list(array)), atol=1e-6)
+    assert encoder.encode(noise(5, 8, 9)).shape == (5, 6)  # grey ones
+
+
+def test_files_are_opened_batch_by_batch(encoder, tmp_path, monkeypatch):
+    paths = []
+    for number in range(9):
+        Image.fromarray(noise(4, 4, 3, seed=number)).save(path := tmp_path / f"{number}.png")
+        paths.append(path)
+    open_at_once, sizes = [], []
+    real = module.to_rgb
+
+    def counted(image):
+        open_at_once.append(image)
+        return real(image)
+
+    monkeypatch.setattr(module, "to_rgb", counted)
+    forward = encoder[1].forward
+    monkeypatch.setattr(encoder[1], "forward", lambda *a, **k: sizes.append(len(open_at_once)) or forward(*a, **k))
+    encoder.encode(paths, batch_size=2)
+    assert sizes == [2, 4, 6, 8, 9]
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ([None], "received NoneType"),
+        (["a.png", 3], "received int"),
+        ([np.zeros((3, 4, 5))], "put the channels last"),
+        (["no such file.png"], "must be a file; there is none"),
+    ],
+)
+def test_what_is_no_picture_is_refused(encoder, value, message):
+    with pytest.raises(InputError, match=message):
+        encoder.encode(value)
+
+
+def test_pictures_have_no_prompt(encoder):
+    with pytest.raises(InputError, match="pictures have no prompt"):
+        encoder.encode([noise(4, 4, 3)], prompt="a picture of")
+
+
+def test_a_shape_that_depends_on_the_picture_is_refused():
+    with pytest.raises(InputError, match=r"one shape.*add a crop"):
+        ImageInput(ImageProcessing(size=32))
+
+
+def test_processing_is_kept(tmp_path):
+    processing = ImageProcessing(size=9, crop=(8, 7), resampling="box", mean=(0.1, 0.2, 0.3), std=(1.0, 2.0, 3.0))
+    encoder = conv_encoder(processing, widths=(4,), dim=4, device="cpu")
+    encoder.save(str(tmp_path / "model"))
+    again = ek.load(tmp_path / "model", device="cpu")
+    assert again[0].processing == processing
+    np.testing.assert_array_equal(again.encode(noise(9, 30, 3)), encoder.encode(noise(9, 30, 3)))
+
+
+@pytest.mark.parametrize("given", ["pictures", "paths", "arrays"])
+def test_two_views_of_a_picture_are_brought_together(encoder, tmp_path, given):
+    firsts = [noise(16, 16, 3, seed=number) for number in range(8)]
+    seconds = [np.ascontiguousarray(array[:, ::-1]) for array in firsts]
+    if given != "arrays":
+        firsts, seconds = ([Image.fromarray(array) for array in arrays] for arrays in (firsts, seconds))
+    if given == "paths":
+        for name, pictures in (("first", firsts), ("second", seconds)):
+            for number, picture in enumerate(pictures):
+                picture.save(tmp_path / f"{name} {number}.png")
+        firsts, seconds = ([str(tmp_path / f"{name} {n}.png") for n in range(8)] for name in ("first", "second"))
+
+    def gap():
+        similarities = encoder.encode(firsts) @ encoder.encode(seconds).T
+        return np.diag(similarities).mean() - similarities.mean()
+
+    before = gap()
+    ek.fit(
+        encoder,
+        {"first": firsts, "second": seconds},
+        PairContrastiveLoss(),
+        epochs=20,
+        batch_size=8,
+        learning_rate=1e-2,
+        show_progress_bar=False,
+    )
+    assert gap() > before + 0.1
