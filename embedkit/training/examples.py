@@ -5,13 +5,15 @@ from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any, TypeAlias
 
+import numpy as np
 from datasets import Dataset
 
 from embedkit.encoders.inputs import text_problem
 from embedkit.errors import InputError
 
 Examples: TypeAlias = Dataset | Mapping[str, Sequence[Any]] | Sequence[tuple[Any, ...]]
-"""A data set; columns by name; or rows of texts, whose last entry may be a number: the label or score."""
+"""A data set; columns by name; or rows of texts, whose last entry may be a number: the label or score. In columns by name
+labels may also be vectors of numbers, such as the features that `cosine_weights` takes."""
 
 LABELS = ("label", "labels", "score", "scores")
 """Names that mark a column as what a loss compares with, as in sentence-transformers."""
@@ -71,6 +73,11 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, Real)
 
 
+def _is_finite(label: Any) -> bool:
+    numbers = label if isinstance(label, list | tuple | np.ndarray) and len(label) else [label]
+    return all(_is_number(each) and math.isfinite(each) for each in numbers)
+
+
 def _check(columns: Mapping[str, list[Any]]) -> None:
     if not set(columns) - set(LABELS) or not all(columns.values()):
         message = f"examples must have a column of texts and a row; received columns {list(columns) or 'none'}"
@@ -87,8 +94,8 @@ def _check(columns: Mapping[str, list[Any]]) -> None:
 def _check_column(name: str, values: list[Any]) -> None:
     is_label = name in LABELS
     for row, value in enumerate(values):
-        if is_label and not (_is_number(value) and math.isfinite(value)):
-            message = f"examples: {name}[{row}] must be a finite number; received {value!r}"
+        if is_label and not _is_finite(value):
+            message = f"examples: {name}[{row}] must be a finite number, or a vector of such; received {value!r:.100}"
             raise InputError(message)
         if not is_label and isinstance(value, str | None) and (problem := text_problem(value)):
             message = f"examples: {name}[{row}] must be text; {problem}: drop such rows"

@@ -6,6 +6,7 @@ from embedkit.encoders.image import ImageInput, ImageProcessing, conv_encoder
 from embedkit.encoders.image import encoder as module
 from embedkit.errors import InputError
 from embedkit.losses import PairContrastiveLoss
+from embedkit.ops.targets import cosine_weights
 
 Image = pytest.importorskip("PIL.Image", reason="the extra image is not installed")
 
@@ -112,3 +113,11 @@ def test_two_views_of_a_picture_are_brought_together(encoder, tmp_path, given):
         show_progress_bar=False,
     )
     assert gap() > before + 0.1
+
+
+def test_targets_may_be_features_of_a_frozen_encoder(encoder):
+    pictures = [noise(16, 16, 3, seed=number) for number in range(8)]
+    columns = {"picture": pictures, "other": pictures[::-1], "label": np.eye(8)}
+    loss = PairContrastiveLoss(target=cosine_weights, directions="from_positives")
+    done = ek.fit(encoder, columns, loss, max_steps=2, batch_size=4, show_progress_bar=False)
+    assert done.steps == 2
