@@ -213,7 +213,7 @@ def _draw(arms: Mapping[str, Arm], path: Path) -> None:
         axis.set(title=direction, xlim=(0, 1), xlabel="MRR@10, one of 1,000")
         axis.set_yticks(places, list(arms))
         axis.spines[["top", "right"]].set_visible(False)
-    axes[0].legend(frameon=False, loc="lower right")
+    axes[0].legend(frameon=False, loc="upper right")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
     plt.close(figure)
