@@ -251,7 +251,7 @@ def test_what_does_not_parse_is_left_out_and_counted(encoder):
     [
         ([], {}, "sources must hold Python that parses"),
         (["print 'two'"], {}, "sources must hold Python that parses"),
-        ("x = 1", {}, "texts must be a list"),
+        ("x = 1", {}, "sources must be a list"),
         (SOURCES, {"masks": 0}, "masks must be a share"),
         (SOURCES, {"masks": 1.5}, "masks must be a share"),
         (SOURCES, {"warmup": -1}, "warmup"),
