@@ -20,7 +20,14 @@ from typing import Any, NoReturn
 
 from filelock import FileLock, Timeout
 
-from embedkit.errors import CorruptFileError, EmbedkitError, IncompatibleIndexError, LockedIndexError, StorageError
+from embedkit.errors import (
+    CorruptFileError,
+    EmbedkitError,
+    IncompatibleIndexError,
+    LockedIndexError,
+    ModelError,
+    StorageError,
+)
 
 FORMAT_VERSION = 1
 """Version of the folder formats written here; a newer one is refused, never guessed at."""
@@ -230,6 +237,25 @@ def read_json(path: Path) -> dict[str, Any]:
         message = f"{path} does not hold a JSON object"
         raise CorruptFileError(message)
     return value
+
+
+def read_config(folder: Path, kind: str | None = None) -> dict[str, Any]:
+    """What a folder's config.json says, once checksums hold.
+
+    Args:
+        folder: Whose files `seal_folder` recorded.
+        kind: The class that it must hold, whose name is then left out; None takes any.
+
+    Raises:
+        ModelError: The folder holds another class.
+        CorruptFileError: A file is missing or damaged.
+    """
+    verify_folder(folder)
+    config = read_json(folder / "config.json")
+    if kind is not None and (found := config.pop("class", None)) != kind:
+        message = f"{folder} must hold a {kind}; it holds {found!r}: load it with that class"
+        raise ModelError(message)
+    return config
 
 
 def _check_format(path: Path, record: Mapping[str, Any]) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -41,8 +41,10 @@ from embedkit.training.fit import fit
 
 LAYERS, DIM, HEADS, WINDOW, VOCABULARY = 2, 128, 4, 128, 1000
 ROWS, MASKS, RATE = 32, 0.3, 1e-3
-Make: TypeAlias = Callable[[Sequence[Function]], list[Example]]
-TASKS: dict[str, Make] = {"swapped operand": swapped_operands, "wrong operator": wrong_operator}
+TASKS: dict[str, Callable[[Sequence[Function]], list[Example]]] = {
+    "swapped operand": swapped_operands,
+    "wrong operator": wrong_operator,
+}
 PAPER = {"swapped operand": "93.4, from scratch 87.8", "wrong operator": "92.5, from scratch 76.6"}
 """Accuracy in the paper, in percent: pre-trained and fine-tuned for 20 epochs, and a Transformer from scratch."""
 SEEDS = (0, 1, 2)

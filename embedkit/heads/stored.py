@@ -9,10 +9,10 @@ from safetensors.numpy import load_file, save_file
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from embedkit.errors import CorruptFileError, InputError
-from embedkit.io import read_json, replacing_folder, seal_folder, verify_folder, write_json
+from embedkit.errors import CorruptFileError
+from embedkit.io import read_config, replacing_folder, seal_folder, write_json
 
-_CONFIG, _WEIGHTS = "config.json", "model.safetensors"
+_WEIGHTS = "model.safetensors"
 
 
 class StoredHead(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
@@ -34,7 +34,9 @@ class StoredHead(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
         rest = {name: _plain(value) for name, value in learnt.items() if name not in arrays}
         with replacing_folder(Path(folder)) as temporary:
             arguments = {name: _plain(value) for name, value in self.get_params(deep=False).items()}
-            write_json(temporary / _CONFIG, {"class": type(self).__name__, "arguments": arguments, "learnt": rest})
+            write_json(
+                temporary / "config.json", {"class": type(self).__name__, "arguments": arguments, "learnt": rest}
+            )
             save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, temporary / _WEIGHTS)
             seal_folder(temporary)
 
@@ -43,14 +45,11 @@ class StoredHead(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
         """Read what `save` wrote.
 
         Raises:
-            InputError: The folder holds another class.
+            ModelError: The folder holds another class.
             CorruptFileError: A file is missing or damaged.
         """
         place = Path(folder)
-        verify_folder(place)
-        config = read_json(place / _CONFIG)
-        if config.get("class") != cls.__name__:
-            raise InputError(f"{place} must hold a {cls.__name__}; it holds {config.get('class')}: load it as that")
+        config = read_config(place, cls.__name__)
         head = cls(**{name: _tuples(value) for name, value in config["arguments"].items()})
         try:
             arrays = load_file(place / _WEIGHTS)

@@ -87,12 +87,10 @@ class SigmoidPairLoss(nn.Module):
         temperature = self.temperature()
         chunk = self.chunk_size or max(count, 1)
         parts = []
-        for start in range(0, count, chunk):
+        for start in range(0, max(count, 1), chunk):
             given = (anchors[start : start + chunk], positives, keys[start : start + chunk], keys, temperature)
             parts.append(self._part(*given) if chunk >= count else checkpoint(self._part, *given, use_reentrant=False))
-        nothing = self.similarity(anchors, positives).sum() + temperature * 0 if not parts else 0.0
-        total: Tensor = sum(parts, nothing) / max(count, 1)  # type: ignore[assignment]
-        return total
+        return torch.stack(parts).sum() / max(count, 1)
 
     def _part(self, anchors: Tensor, positives: Tensor, keys: Tensor, others: Tensor, temperature: Tensor) -> Tensor:
         logits = self.similarity(anchors, positives) / temperature + self.bias

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from embedkit.errors import CorruptFileError
-from embedkit.io import read_json, replacing_folder, seal_folder, verify_folder, write_json
+from embedkit.io import replacing_folder, seal_folder, write_json
 
 
 def save_module(module: nn.Module, folder: Path, config: Mapping[str, Any]) -> None:
@@ -24,16 +24,6 @@ def save_module(module: nn.Module, folder: Path, config: Mapping[str, Any]) -> N
         write_json(temporary / "config.json", {"class": type(module).__name__, **config})
         save_file(tensors, temporary / "model.safetensors")
         seal_folder(temporary)
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """The class and the configuration, once checksums hold.
-
-    Raises:
-        CorruptFileError: A file is missing or damaged.
-    """
-    verify_folder(folder)
-    return read_json(folder / "config.json")
 
 
 def load_weights(module: nn.Module, folder: Path) -> None:

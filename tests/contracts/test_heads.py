@@ -8,7 +8,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from embedkit.errors import CorruptFileError, InputError
+from embedkit.errors import CorruptFileError, ModelError
 from embedkit.heads import RidgeAligner
 from embedkit.heads.stored import StoredHead
 
@@ -77,7 +77,7 @@ def test_another_class_is_refused(fitted, tmp_path):
     class Other(StoredHead):
         pass
 
-    with pytest.raises(InputError, match=f"must hold a Other; it holds {type(head).__name__}"):
+    with pytest.raises(ModelError, match=f"must hold a Other; it holds '{type(head).__name__}'"):
         Other.load(tmp_path / "head")
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from embedkit.errors import InputError, ModelError
-from embedkit.modules.folder import load_weights, read_config, save_module
+from embedkit.io import read_config
+from embedkit.modules.folder import load_weights, save_module
 from embedkit.modules.interaction.interaction import Interaction
 from embedkit.modules.lookup import FieldEmbedding, Lookup, PlainLookup
 

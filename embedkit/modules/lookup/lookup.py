@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from embedkit.errors import InputError, ModelError
-from embedkit.io import read_json
-from embedkit.modules.folder import load_weights, read_config, save_module
+from embedkit.io import read_config, read_json
+from embedkit.modules.folder import load_weights, save_module
 
 
 class Lookup(nn.Module, ABC):
@@ -177,11 +177,7 @@ class Lookup(nn.Module, ABC):
             CorruptFileError: A file is missing or damaged.
         """
         folder = Path(folder)
-        config = read_config(folder)
-        if (kind := config.pop("class", None)) != cls.__name__:
-            message = f"{folder} must hold a {cls.__name__}; it holds {kind!r}: load it with that class"
-            raise ModelError(message)
-        lookup = cls._empty(config)
+        lookup = cls._empty(read_config(folder, cls.__name__))
         load_weights(lookup, folder)
         return lookup
 
