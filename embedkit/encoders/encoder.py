@@ -23,6 +23,7 @@ from embedkit.encoders.depth import at_depths, num_layers_of
 from embedkit.encoders.fingerprint import fingerprint, weights_version
 from embedkit.encoders.forks import refuse_fork
 from embedkit.encoders.inputs import (
+    InputModule,
     PreparedInputs,
     Reader,
     described,
@@ -279,8 +280,10 @@ class Encoder(SentenceTransformer):
             **options: The first module's own.
 
         Raises:
-            InputError: A prompt that is left out fills the window.
+            InputError: A prompt that is left out fills the window, or an input is not what this encoder reads.
         """
+        if isinstance(self[0], InputModule) and inputs:  # which knows its inputs; super() would guess what they are
+            return self[0].preprocess(inputs, prompt=prompt, **options)
         features: dict[str, Any] = super().preprocess(inputs, prompt=prompt, **options)
         if prompt and "prompt_length" in features:
             length = true_prompt_length(self, inputs, prompt, options.get("max_length"))

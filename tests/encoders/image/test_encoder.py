@@ -121,3 +121,13 @@ def test_targets_may_be_features_of_a_frozen_encoder(encoder):
     loss = PairContrastiveLoss(target=cosine_weights, directions="from_positives")
     done = ek.fit(encoder, columns, loss, max_steps=2, batch_size=4, show_progress_bar=False)
     assert done.steps == 2
+
+
+def test_training_reads_files_of_any_name_and_says_which_is_missing(encoder, tmp_path):
+    for number in range(2):
+        Image.fromarray(noise(8, 8, 3, seed=number)).save(tmp_path / f"{number}", "png")
+    paths = [str(tmp_path / "0"), str(tmp_path / "1")]
+    options = {"max_steps": 1, "batch_size": 2, "show_progress_bar": False}
+    assert ek.fit(encoder, {"first": paths, "second": paths[::-1]}, PairContrastiveLoss(), **options).steps == 1
+    with pytest.raises(InputError, match=r"'gone\.png' must be a file; there is none"):
+        ek.fit(encoder, {"first": paths, "second": ["gone.png"] * 2}, PairContrastiveLoss(), **options)
