@@ -66,7 +66,7 @@ class _Size(NamedTuple):
     seeds: tuple[int, ...]
 
 
-FULL = _Size(60_000, 30_000, (8_000, 2_500), 1_000, 2_000, 3, 1_000, SEEDS)
+FULL = _Size(60_000, 60_000, (20_000, 3_000), 1_000, 3_000, 3, 2_000, SEEDS)
 SMALL = _Size(150, 20, (1, 1), 5, 8, 1, 4, SEEDS[:1])
 
 
@@ -121,9 +121,7 @@ def _pretrained(folder: Path, size: _Size, learnt: Sequence[Function], smoke: bo
     sources = [function.code for function in learnt[: size.sources]]
     others = [function.code for function in _drawn("validation", size.held_out, smoke)]
     vocabulary = train_code_vocabulary(sources[:4000], VOCABULARY, max_length=WINDOW)
-    encoder = code_encoder(
-        vocabulary, num_layers=LAYERS, dim=DIM, num_heads=HEADS, pooling="max", dropout=0.0, device="cpu"
-    )
+    encoder = code_encoder(vocabulary, num_layers=LAYERS, dim=DIM, num_heads=HEADS, pooling="max", dropout=0.0)
     encoder.save_pretrained(folder / "scratch", create_model_card=False)
     untrained = pretrain(encoder, sources[:2], max_steps=1, learning_rate=1e-12).model
     before = held_out(untrained, encoder, others)
