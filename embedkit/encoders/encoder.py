@@ -27,12 +27,12 @@ from embedkit.encoders.inputs import (
     PreparedInputs,
     Reader,
     described,
-    reader_for,
     text_problem,
     true_prompt_length,
 )
 from embedkit.encoders.lora import has_lora
 from embedkit.encoders.model_folder import without_bars
+from embedkit.encoders.towers import reader_of, towers_of
 from embedkit.errors import EmbedkitError, InputError, ModelError
 from embedkit.io import replacing_folder, seal_folder
 from embedkit.ops.vectors import normalize, truncate
@@ -114,7 +114,7 @@ class Encoder(SentenceTransformer):
                 a `Normalize` module. None uses the encoder's own `truncate_dim`.
             normalize_embeddings: Scale each vector to length 1 (after truncation).
             **options: sentence-transformers' other keywords, so that its evaluators and mteb can call:
-                `convert_to_tensor` gives a tensor; `task` routes two-tower encoders; `output_value`,
+                `convert_to_tensor` gives a tensor; `task` names a tower where there are several; `output_value`,
                 `precision`, `device`, `pool` and `chunk_size` are carried out by sentence-transformers.
 
         Returns:
@@ -156,7 +156,7 @@ class Encoder(SentenceTransformer):
                     **({"task": task} if task else {}),
                     **options,
                 )
-        reader = reader_for(self, text)
+        reader = reader_of(self, text, task)
         rows, is_single = self._as_rows(inputs, reader)
         work = _Work(reader, text, task, batch_size, [depth], show_progress_bar)
         (full,) = self._encode_distinct(rows, work)
@@ -221,7 +221,7 @@ class Encoder(SentenceTransformer):
         depths = _different_integers("layers", layers, self.get_num_layers(), least=0)
         widths = _different_integers("dims", dims, self._full_dim())
         text = self._checked_prompt(prompt, prompt_name)
-        reader = reader_for(self, text)
+        reader = reader_of(self, text, task)
         rows, is_single = self._as_rows(inputs, reader)
         ascending = sorted(depths)
         work = _Work(reader, text, task, _as_integer("batch_size", batch_size), ascending, show_progress_bar)
@@ -262,7 +262,7 @@ class Encoder(SentenceTransformer):
             InputError: An input of the wrong type, or a prompt that is no text.
         """
         text = self._checked_prompt(prompt, prompt_name)
-        reader = reader_for(self, text)
+        reader = reader_of(self, text, task)
         rows, is_single = self._as_rows(inputs, reader)
         made_by = (self.fingerprint, text, task, reader.expects)
         return Identified(rows, _hashes([reader.key(row) for row in rows], made_by), is_single)
@@ -284,10 +284,19 @@ class Encoder(SentenceTransformer):
         """
         if isinstance(self[0], InputModule) and inputs:  # which knows its inputs; super() would guess what they are
             return self[0].preprocess(inputs, prompt=prompt, **options)
+        if inputs and towers_of(self):
+            return self._preprocess_for_tower(list(inputs), prompt, options.get("task"))
         features: dict[str, Any] = super().preprocess(inputs, prompt=prompt, **options)
         if prompt and "prompt_length" in features:
             length = true_prompt_length(self, inputs, prompt, options.get("max_length"))
             features["prompt_length"] = features["prompt_length"] if length is None else length
+        return features
+
+    def _preprocess_for_tower(self, inputs: list[Any], prompt: str | None, task: str | None) -> dict[str, Any]:
+        """Tensors of inputs that one tower reads; data sets hold arrays as lists of lists."""
+        reader = reader_of(self, prompt, task)
+        rows, _ = self._as_rows([np.asarray(each) if isinstance(each, list) else each for each in inputs], reader)
+        features: dict[str, Any] = reader.prepare(rows, prompt, task).batch(range(len(rows)))
         return features
 
     def get_num_layers(self) -> int:

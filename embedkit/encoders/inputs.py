@@ -386,6 +386,11 @@ def true_prompt_length(encoder: Any, inputs: Sequence[Any], prompt: str, max_len
     return int(lengths.min()) if takes_one_length(encoder) else _one_or_all(lengths)
 
 
+def reads_plain_text(module: Any) -> bool:
+    """Whether a first module is one whose texts are tokenised here."""
+    return type(module) is StaticEmbedding or _is_plain_transformer(module)
+
+
 def _is_plain_transformer(transformer: Any) -> bool:
     if not isinstance(transformer, Transformer):
         return False

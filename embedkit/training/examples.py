@@ -1,6 +1,7 @@
 """Training examples: columns of texts, and a column of labels or scores if the loss takes one."""
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any, TypeAlias
@@ -39,7 +40,7 @@ def as_dataset(examples: Examples) -> Dataset:
         if alone := [name for name, values in columns.items() if not _is_batch(values)]:
             message = f"each column of examples must be a list; received one value for {', '.join(map(str, alone))}"
             raise InputError(message)
-        lists = {name: list(values) for name, values in columns.items()}
+        lists = {name: [_stored(value) for value in values] for name, values in columns.items()}
         lengths = {name: len(values) for name, values in lists.items()}
         if len(set(lengths.values())) > 1:
             message = f"all columns of examples must have one length; received {lengths}"
@@ -48,6 +49,11 @@ def as_dataset(examples: Examples) -> Dataset:
         return Dataset.from_dict(lists)
     _check({name: examples[name][:] for name in examples.column_names})
     return examples
+
+
+def _stored(value: Any) -> Any:
+    """As a data set can hold it: a path as its text."""
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
 def _columns(rows: Any) -> dict[str, list[Any]]:

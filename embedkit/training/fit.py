@@ -20,6 +20,7 @@ from transformers import EarlyStoppingCallback, PrinterCallback
 from embedkit.encoders.encoder import Encoder
 from embedkit.encoders.fingerprint import fingerprint
 from embedkit.encoders.lora import LoRA, add_lora, merge_lora
+from embedkit.encoders.towers import towers_of
 from embedkit.errors import CorruptFileError, InputError
 from embedkit.io import write_atomic
 from embedkit.losses.arguments import not_negative, positive, whole
@@ -138,6 +139,9 @@ def fit(  # noqa: PLR0913 (what a training run is made of)
     with contextlib.ExitStack() as stack:
         stack.enter_context(own_random_numbers())
         place = Path(folder) if folder else Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        if towers := towers_of(encoder):
+            named = {name: name for name in dataset.column_names if name in towers}
+            options = {"router_mapping": named or dict.fromkeys(dataset.column_names), **options}
         about = {
             "encoder": fingerprint(encoder),
             "examples": dataset._fingerprint,

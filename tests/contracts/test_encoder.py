@@ -17,7 +17,7 @@ import embedkit as ek
 from embedkit.encoders.code.encoder import code_encoder
 from embedkit.encoders.code.vocabulary import train_code_vocabulary
 from embedkit.encoders.concepts import ConceptEncoder
-from embedkit.encoders.image import conv_encoder
+from embedkit.encoders.image import conv_encoder, dual_encoder
 from embedkit.encoders.layerwise import with_pooling
 from embedkit.encoders.record import Field, Vocabulary, record_encoder
 from embedkit.encoders.table.encoder import table_encoder
@@ -142,6 +142,16 @@ MEMBERS = {
         {"user": "ann", "tags": "red|" * 99, "price": 0.0},
     ),
     "image": Member(lambda request: conv_encoder(widths=(8, 16), dim=12, device="cpu"), IMAGES, IMAGES[-1]),
+    "dual": Member(
+        lambda request: dual_encoder(
+            conv_encoder(widths=(8, 16), dim=12, device="cpu"),
+            request.getfixturevalue("make_encoder")("bert"),
+            dim=16,
+            device="cpu",
+        ),
+        [IMAGES[0], "a cat", IMAGES[1], TEXTS[3] + " sat", *TEXTS[5:8], IMAGES[2]],
+        LONG,
+    ),
     "table": Member(lambda request: table_encoder(request.getfixturevalue("make_encoder")("bert")), TABLES, TABLES[-1]),
     "table parts": Member(  # the first two tables differ in the order of columns alone, which it does not read
         lambda request: part_encoder(request.getfixturevalue("make_encoder")("bert")), TABLES[1:], TABLES[-1]

@@ -172,10 +172,10 @@ def revision_of(encoder: Any) -> str:
 def reads(encoder: Any, value: Any) -> bool:
     """Whether `value` is one input of the encoder; asked of the encoder, never guessed from the value."""
     from embedkit.encoders.encoder import Encoder
-    from embedkit.encoders.inputs import reader_for
+    from embedkit.encoders.towers import reader_of
 
     if isinstance(encoder, Encoder):
-        return reader_for(encoder, None).problem(value) is None
+        return reader_of(encoder, None).problem(value) is None
     said = getattr(encoder, "modalities", ["text"])
     return "text" in said if isinstance(value, str) else "image" in said and type(value).__module__.startswith("PIL.")
 
