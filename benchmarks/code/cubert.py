@@ -40,7 +40,7 @@ from embedkit.training.cubert import HeldOut, held_out, pretrain
 from embedkit.training.fit import fit
 
 LAYERS, DIM, HEADS, WINDOW, VOCABULARY = 2, 128, 4, 128, 1000
-ROWS, MASKS, RATE = 32, 0.3, 1e-3
+ROWS, MASKS, RATE = 32, 0.3, 5e-4
 TASKS: dict[str, Callable[[Sequence[Function]], list[Example]]] = {
     "swapped operand": swapped_operands,
     "wrong operator": wrong_operator,
@@ -66,7 +66,7 @@ class _Size(NamedTuple):
     seeds: tuple[int, ...]
 
 
-FULL = _Size(60_000, 60_000, (20_000, 3_000), 1_000, 3_000, 3, 2_000, SEEDS)
+FULL = _Size(60_000, 60_000, (20_000, 3_000), 1_000, 3_000, 4, 2_000, SEEDS)
 SMALL = _Size(150, 20, (1, 1), 5, 8, 1, 4, SEEDS[:1])
 
 
