@@ -30,7 +30,7 @@ class StoredHead(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
         """
         check_is_fitted(self)
         learnt = {name: value for name, value in vars(self).items() if name.endswith("_") and not name.startswith("_")}
-        arrays = {name: value for name, value in learnt.items() if isinstance(value, np.ndarray) and value.dtype != "O"}
+        arrays = {name: value for name, value in learnt.items() if _is_of_numbers(value)}
         rest = {name: _plain(value) for name, value in learnt.items() if name not in arrays}
         with replacing_folder(Path(folder)) as temporary:
             arguments = {name: _plain(value) for name, value in self.get_params(deep=False).items()}
@@ -56,8 +56,17 @@ class StoredHead(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
         except (SafetensorError, OSError) as error:
             raise CorruptFileError(f"{place / _WEIGHTS} cannot be read ({error})") from None
         for name, value in {**arrays, **config["learnt"]}.items():
-            setattr(head, name, np.asarray(value, dtype=object) if name == "feature_names_in_" else value)
+            setattr(head, name, _array(name, value) if isinstance(value, list) else value)
         return head
+
+
+def _is_of_numbers(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype.kind in "biuf"
+
+
+def _array(name: str, value: list[Any]) -> np.ndarray[Any, Any]:
+    """An array of texts, such as classes; scikit-learn wants the names of columns as objects."""
+    return np.asarray(value, dtype=object if name == "feature_names_in_" else None)
 
 
 def _tuples(value: Any) -> Any:

@@ -60,18 +60,21 @@ def dual_encoder(
     whole("dim", dim)
     whole("seed", seed, least=0)
     text = load(device="cpu") if text is None else text
-    for name, encoder, reads in (
-        ("image", image, lambda first: isinstance(first, ImageInput)),
-        ("text", text, reads_plain_text),
-    ):
-        if not isinstance(encoder, Encoder) or not reads(encoder[0]):
-            kind = f"an Encoder of {list(encoder.modalities)}" if isinstance(encoder, Encoder) else repr(encoder)[:60]
-            raise InputError(f"{name} must be an Encoder that reads {name}s; received {kind}")
+    _check("image", image)
+    _check("text", text)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         towers = {"image": _tower(image, dim), "text": _tower(text, dim)}
     router: Any = Router(towers, default_route="text")
     return Encoder([router, Normalize()], device=device).eval()
+
+
+def _check(name: str, encoder: Any) -> None:
+    is_encoder = isinstance(encoder, Encoder)
+    if is_encoder and (isinstance(encoder[0], ImageInput) if name == "image" else reads_plain_text(encoder[0])):
+        return
+    kind = f"an Encoder of {list(encoder.modalities)}" if is_encoder else repr(encoder)[:60]
+    raise InputError(f"{name} must be an Encoder that reads {name}s; received {kind}")
 
 
 def _tower(encoder: Encoder, dim: int) -> list[Any]:
@@ -80,4 +83,4 @@ def _tower(encoder: Encoder, dim: int) -> list[Any]:
     if isinstance(modules[-1], Normalize):
         modules.pop()
     width = int(encoder.get_embedding_dimension() or 0)
-    return [*modules, Dense(width, dim, bias=False, activation_function=nn.Identity())]  # type: ignore[no-untyped-call]
+    return [*modules, Dense(width, dim, bias=False, activation_function=nn.Identity())]
