@@ -1,5 +1,6 @@
-"""Search over pairs: is each query's own document found among those of the others? One of 1,000, or of all."""
+"""Search with known answers: is each query's own document found among those of the others? One of 1,000, or of all."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -17,7 +18,9 @@ ROUNDING = 1e-5
 """Cosines of float32 that differ by less are ties: equal vectors may come out of a matrix product unequal by that."""
 
 METRICS = ("MRR", "MRR@10", "recall@1", "recall@10")
-"""What is measured of the ranks."""
+"""What is measured of the ranks; any other depth may stand for 1 and 10."""
+
+_METRIC = re.compile(r"MRR|(MRR|recall)@([1-9][0-9]*)")
 
 _ROWS = 1024
 
@@ -39,13 +42,13 @@ class PairSearch:
 
         Args:
             metric: "MRR" is 1 / rank; "MRR@10" the same, but 0 behind rank 10; "recall@1" and "recall@10" are 1 for
-                ranks up to 1 and 10, and 0 behind them.
+                ranks up to 1 and 10, and 0 behind them. Any other depth may stand for 1 and 10.
 
         Raises:
             InputError: There is no such metric.
         """
-        if metric not in METRICS:
-            message = f"metric must be one of {', '.join(METRICS)}; received {metric!r}"
+        if not isinstance(metric, str) or not _METRIC.fullmatch(metric):
+            message = f"metric must be such as {', '.join(METRICS)}; received {metric!r}"
             raise InputError(message)
         name, _, depth = metric.partition("@")
         gains = 1 / self.ranks if name == "MRR" else np.ones(len(self.ranks))
@@ -59,6 +62,11 @@ class PairSearch:
             InputError: There is no such metric.
         """
         return float(self.values(metric).mean())
+
+    @property
+    def median_rank(self) -> float:
+        """Of the queries' ranks."""
+        return float(np.median(self.ranks))
 
     def items(self, metric: str) -> Items:
         """The metric of each query, for the intervals and tests of `embedkit.evaluation.statistics`.

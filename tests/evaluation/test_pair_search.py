@@ -155,5 +155,5 @@ def test_scores_that_are_no_square_and_unknown_metrics_are_refused():
         pair_search_of_scores(np.ones((2, 3)))
     with pytest.raises(InputError, match="pool=3"):
         pair_search_of_scores(np.ones((2, 2)), pool=3)
-    with pytest.raises(InputError, match="metric must be one of"):
+    with pytest.raises(InputError, match="metric must be such as"):
         PairSearch(np.array([1]), 1).score("nDCG")
