@@ -6,8 +6,10 @@ import math
 import os
 import shutil
 import threading
+import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
@@ -57,6 +59,22 @@ class SearchResult(NamedTuple):
     ids: np.ndarray[Any, np.dtype[np.object_]]
 
 
+@dataclass(frozen=True)
+class Tuning:
+    """What `FaissIndex.tune` measured.
+
+    Attributes:
+        effort: What was chosen: candidates of HNSW (efSearch), or lists of IVF that are searched (nprobe); None where
+            search is exact.
+        recall: Share of the exact neighbours that it finds, 0 … 1.
+        tried: (effort, recall, milliseconds a query) of all efforts that were measured.
+    """
+
+    effort: int | None
+    recall: float
+    tried: tuple[tuple[int, float, float], ...] = ()
+
+
 class FaissIndex:
     """Vectors by id. Exact below 50,000 vectors, HNSW above, unless `kind` says otherwise.
 
@@ -74,6 +92,7 @@ class FaissIndex:
     Attributes:
         info: What `save` recorded beside the index that was loaded; empty for a new one.
         is_current: False when `load` opened the generation before the current one, which is damaged.
+        effort: How hard an approximate search tries, as `tune` found it; None takes what `kind` says.
 
     Example:
         >>> index = FaissIndex()
@@ -95,6 +114,7 @@ class FaissIndex:
         self.kind = kind
         self.info: dict[str, Any] = {}
         self.is_current = True
+        self.effort: int | None = None
         self._index: Any = None
         self._ids = np.empty(0, dtype=object)
         self._alive: Mask = np.empty(0, dtype=bool)
@@ -223,6 +243,62 @@ class FaissIndex:
             ids = self._ids[positions]
         return SearchResult(scores[0], ids[0]) if single else SearchResult(scores, ids)
 
+    def tune(self, queries: Any, *, k: int = 10, recall: float = 0.95) -> Tuning:
+        """Find how hard an approximate search must try, and search so from now on.
+
+        The queries must be like those to come, of their modality above all: vectors of texts lie elsewhere than those
+        of pictures, and lists that suffice where pictures are asked for by pictures miss half of what texts ask for.
+        Efforts are doubled until enough is found. Call it again when the contents have changed much.
+
+        Args:
+            queries: (queries, dim), such as a thousand.
+            k: Neighbours whose finding counts.
+            recall: Share of the exact neighbours that must be found, above 0, at most 1.
+
+        Returns:
+            The effort and what was measured; an exact index has none to choose.
+
+        Raises:
+            InputError: As in `search`; there is no query, or `recall` is out of range.
+
+        Example:
+            >>> index = FaissIndex(kind="hnsw")
+            >>> index.add(range(500), np.random.default_rng(0).normal(size=(500, 8)))
+            >>> index.tune(np.random.default_rng(1).normal(size=(50, 8)), recall=0.9).recall >= 0.9
+            True
+        """
+        if isinstance(recall, bool) or not isinstance(recall, int | float) or not 0 < recall <= 1:
+            message = f"recall must be a share above 0, at most 1; received {recall!r}"
+            raise InputError(message)
+        array = as_embeddings(queries, dim=self.dim, what="queries")
+        if not len(array):
+            message = "queries must be those that the search is tuned for; received none"
+            raise InputError(message)
+        self.search(array[:1], k)  # which checks k and the width
+        prepared = self._prepared(array, "queries")
+        with self._using(), self._lock.shared():
+            if self.built_as == "flat":
+                return Tuning(None, 1.0)
+            k = min(k, len(self))
+            _, wanted = self._exact(prepared, k, np.flatnonzero(self._alive))
+            tried: list[tuple[int, float, float]] = []
+            for effort in self._efforts(k):
+                started = time.perf_counter()
+                _, found = self._approximate(prepared, k, None, effort)
+                milliseconds = 1000 * (time.perf_counter() - started) / len(prepared)
+                share = float(np.mean([np.isin(row, right).mean() for row, right in zip(found, wanted, strict=True)]))
+                tried.append((effort, share, milliseconds))
+                if share >= recall:
+                    break
+            self.effort = tried[-1][0]
+        return Tuning(self.effort, tried[-1][1], tuple(tried))
+
+    def _efforts(self, k: int) -> list[int]:
+        """Doubled, up to all there is."""
+        first, last = (k, len(self)) if self.built_as == "hnsw" else (1, self._index.nlist)
+        steps = range(math.ceil(math.log2(max(last / first, 1))))
+        return [*(first * 2**step for step in steps), last]
+
     def _nearest(self, queries: Embeddings, k: int, allowed: Positions | None) -> tuple[Embeddings, Positions]:
         candidates = len(self) if allowed is None else len(allowed)
         k = min(k, candidates)
@@ -232,7 +308,7 @@ class FaissIndex:
             return self._exact(queries, k, allowed)
         if allowed is None and self.built_as == "flat":
             return self._first_of_ties(self._index.search, queries, k, candidates)
-        return self._in_order(*self._approximate(queries, k, allowed))
+        return self._in_order(*self._approximate(queries, k, allowed, self.effort))
 
     def _exact(self, queries: Embeddings, k: int, allowed: Positions) -> tuple[Embeddings, Positions]:
         """Brute force over the gathered candidates: faster than faiss' selector at every share."""
@@ -272,10 +348,12 @@ class FaissIndex:
         order = np.lexsort((positions, keys), axis=1)
         return np.take_along_axis(distances, order, axis=1), np.take_along_axis(positions, order, axis=1)
 
-    def _approximate(self, queries: Embeddings, k: int, allowed: Positions | None) -> tuple[Embeddings, Positions]:
+    def _approximate(
+        self, queries: Embeddings, k: int, allowed: Positions | None, effort: int | None
+    ) -> tuple[Embeddings, Positions]:
         mask = self._alive if allowed is None else _mask(allowed, len(self._ids))
         share = mask.mean()
-        parameters = self._search_parameters(k, share, None if share == 1 else mask)
+        parameters = self._search_parameters(k, effort, share, None if share == 1 else mask)
         distances, positions = self._index.search(queries, k, params=parameters)
         short = np.flatnonzero((positions < 0).any(axis=1))
         if len(short):
@@ -283,13 +361,13 @@ class FaissIndex:
             distances[short], positions[short] = exact
         return distances, positions
 
-    def _search_parameters(self, k: int, share: float, mask: Mask | None) -> Any:
+    def _search_parameters(self, k: int, effort: int | None, share: float, mask: Mask | None) -> Any:
         selector = None if mask is None else faiss.IDSelectorBitmap(np.packbits(mask, bitorder="little"))
         if self.built_as == "hnsw":
             # A walk over the graph meets only `share` of its nodes among the candidates.
-            effort = math.ceil(max(_HNSW_SEARCH, 2 * k) / share)
-            return faiss.SearchParametersHNSW(efSearch=effort, sel=selector)
-        return faiss.SearchParametersIVF(nprobe=max(self._index.nlist // 16, 1), sel=selector)
+            candidates = math.ceil(max(effort or max(_HNSW_SEARCH, 2 * k), k) / share)
+            return faiss.SearchParametersHNSW(efSearch=candidates, sel=selector)
+        return faiss.SearchParametersIVF(nprobe=effort or max(self._index.nlist // 16, 1), sel=selector)
 
     # -- inside --------------------------------------------------------------------------------------
 
@@ -415,7 +493,9 @@ class FaissIndex:
         index = self._new_index(self._wanted_kind(len(ids)), vectors)
         index.add(vectors)
         objects, alive, positions = _objects(ids), np.ones(len(ids), dtype=bool), {id: i for i, id in enumerate(ids)}
+        effort = self.effort if self.built_as == _kind_of(index) else None  # another kind counts in other units
         # Nothing is called from here on, so that Ctrl-C cannot come in between.
+        self.effort = effort
         self.dim = vectors.shape[1]
         self._index = index
         self._ids = objects
@@ -474,7 +554,7 @@ class FaissIndex:
         with self._using(), self._saving, self._lock.shared():
             made_as = {"class": "FaissIndex", "dim": self.dim, "metric": self.metric, "kind": self.kind}
             counts = {"built_as": self.built_as, "total": len(self._ids), "live": len(self)}
-            record = {**(info or {}), **made_as, **counts}
+            record = {**(info or {}), **made_as, **counts, "effort": self.effort}
             commit_generation(target, record, {"index.faiss": self._write_index, "ids.json": self._write_ids})
 
     @classmethod
@@ -492,7 +572,7 @@ class FaissIndex:
             raise CorruptFileError(message)
         index = cls(info["dim"], metric=info["metric"], kind=info["kind"])
         index._restore(generation.files["index.faiss"], generation.files["ids.json"], info)
-        index.info, index.is_current = info, generation.is_current
+        index.info, index.is_current, index.effort = info, generation.is_current, info.get("effort")
         return index
 
     def _write_index(self, path: Path) -> None:

@@ -19,7 +19,7 @@ from embedkit.errors import (
     InputError,
     LockedIndexError,
 )
-from embedkit.index.faiss_index import FaissIndex
+from embedkit.index.faiss_index import FaissIndex, Tuning
 from embedkit.index.filters import Where
 from embedkit.index.ids import as_ids, is_unicode
 from embedkit.index.locks import SharedLock
@@ -210,13 +210,49 @@ class Retriever:
             InputError: k < 1, an invalid condition, or a query that the encoder does not read.
         """
         self._store.check_usable()
-        vectors = as_real(self._encode("encode_query", queries), "the encoder's vectors")
+        return self.nearest(self.encode_query(queries), k, where=where)
+
+    def encode_query(self, queries: Any) -> Any:
+        """Vectors of queries, as `search` makes them.
+
+        Raises:
+            InputError: There is no encoder, or a query that it does not read.
+        """
+        return self._encode("encode_query", queries)
+
+    def nearest(self, vectors: Any, k: int = 10, *, where: Where | None = None) -> Any:
+        """As `search`, by vectors of queries: (queries, dim), or (dim,) for one.
+
+        Raises:
+            InputError: k < 1, an invalid condition, or vectors of another width.
+        """
+        self._store.check_usable()
+        asked = as_real(vectors, "vectors")
         self._catch_up()
         with self._lock.shared():
             among = None if where is None else self._store.rows(where).tolist()
-            scores, rows = self.index.search(vectors, k, among=among)
+            scores, rows = self.index.search(asked, k, among=among)
             found = self._hits(np.atleast_2d(scores), np.atleast_2d(rows))
-        return found[0] if vectors.ndim == 1 else found
+        return found[0] if asked.ndim == 1 else found
+
+    def tune(self, queries: Any, *, k: int = 10, recall: float = 0.95) -> Tuning:
+        """Find how hard an approximate index must try for queries like these; see `FaissIndex.tune`.
+
+        Args:
+            queries: A batch of what will be asked, of the modality that will ask.
+            k: Neighbours whose finding counts.
+            recall: Share of the exact neighbours that must be found.
+
+        Raises:
+            InputError: As in `FaissIndex.tune`, or a query that the encoder does not read.
+        """
+        self._store.check_usable()
+        vectors = np.atleast_2d(as_real(self.encode_query(queries), "the encoder's vectors"))
+        self._catch_up()
+        with self._lock.shared():
+            found = self.index.tune(vectors, k=k, recall=recall)
+            self._unsaved = True
+        return found
 
     def get(self, ids: Iterable[Id]) -> list[StoredDocument]:
         """Stored documents in the order of `ids`.
