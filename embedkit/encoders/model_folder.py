@@ -165,7 +165,21 @@ def _imported(reference: Any, homes: tuple[str, ...], parent: type) -> Any:
 
 
 def _plain_modules(folder: Path) -> list[Any]:
-    """A plain transformers checkpoint: mean pooling over its last layer, as sentence-transformers does."""
+    """A plain transformers checkpoint: of pictures what it was trained for, else mean pooling over its last layer."""
+    from embedkit.encoders.image.checkpoint import (
+        image_modules,
+    )  # which reads folders of modules itself, through towers
+
+    try:
+        with _watched_loading() as missing:
+            modules = image_modules(folder, _read_json(folder / "config.json"))
+    except ModelError:
+        raise
+    except Exception as error:  # damaged files make their readers raise anything at all
+        raise ModelError(f"cannot load the pictures' network from {folder}: {str(error).splitlines()[0]}") from error
+    if modules is not None:
+        _refuse_missing(missing, folder)
+        return modules
     warnings.warn(
         f"{folder} is a plain transformer: its tokens are averaged, which nobody trained it for",
         UserWarning,
@@ -187,10 +201,14 @@ def _load(module_class: Any, folder: Path, subfolder: str) -> Any:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         message = f"cannot load {module_class.__name__} from {folder / subfolder}: {reason}"
         raise ModelError(message) from error
-    if missing:
-        message = f"the weights in {folder / subfolder} lack {', '.join(missing[:3])}: they would be drawn at random"
-        raise ModelError(message)
+    _refuse_missing(missing, folder / subfolder)
     return loaded
+
+
+def _refuse_missing(missing: list[str], folder: Path) -> None:
+    if missing:
+        message = f"the weights in {folder} lack {', '.join(missing[:3])}: they would be drawn at random"
+        raise ModelError(message)
 
 
 def _routed_classes(path: Path) -> dict[str, Any]:
