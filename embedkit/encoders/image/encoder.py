@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 from sentence_transformers.base.modules import Normalize
+from transformers import ViTConfig, ViTModel
 
 from embedkit.encoders.encoder import Encoder
 from embedkit.encoders.image.pixels import image_problem, to_rgb
@@ -17,7 +18,10 @@ from embedkit.encoders.image.processing import ImageProcessing
 from embedkit.encoders.inputs import Features, InputModule
 from embedkit.errors import InputError
 from embedkit.io import read_json, write_json
+from embedkit.losses.arguments import whole
+from embedkit.modules.augmentation import RandomViews
 from embedkit.modules.backbone.conv import ConvNet
+from embedkit.modules.backbone.pretrained import PretrainedBackbone
 
 _COST = 32  # tokens that a picture counts as, so that `batch_size` is a number of pictures
 
@@ -81,10 +85,14 @@ class ImageInput(InputModule):
         """Leave all to the network behind it."""
         return features
 
+    def get_config_dict(self) -> dict[str, Any]:
+        """How pictures become tensors: what `save` writes, and what tells encoders apart."""
+        return asdict(self.processing)
+
     def save(self, output_path: str, *args: Any, safe_serialization: bool = True, **kwargs: Any) -> None:
         """Write how pictures become tensors."""
         del args, safe_serialization, kwargs
-        write_json(Path(output_path) / self.config_file_name, asdict(self.processing))
+        write_json(Path(output_path) / self.config_file_name, self.get_config_dict())
 
     @classmethod
     def load(cls, model_name_or_path: str, subfolder: str = "", **options: Any) -> Self:  # type: ignore[override]
@@ -115,6 +123,7 @@ def conv_encoder(
     *,
     widths: Sequence[int] = (32, 64, 128, 256),
     dim: int = 384,
+    augment: bool = False,
     seed: int = 0,
     device: str | None = None,
 ) -> Encoder:
@@ -124,6 +133,7 @@ def conv_encoder(
         processing: How pictures become tensors; None takes 32 x 32 pixels, within -1 … 1.
         widths: Channels of its blocks, as `ConvNet` has them.
         dim: Width of the vectors, which have length 1.
+        augment: Whether training shows each picture a little differently each time, by `RandomViews`.
         seed: Of the weights.
         device: Such as "cpu" or "cuda"; None takes the best there is.
 
@@ -135,6 +145,73 @@ def conv_encoder(
         >>> encoder.encode([np.zeros((40, 30), dtype=np.uint8), np.ones((9, 9, 3))]).shape
         (2, 4)
     """
+    net = ConvNet(widths, dim=dim, seed=seed)
+    return Encoder([*_read(processing, augment=augment), net, Normalize()], device=device).eval()
+
+
+def vit_encoder(
+    processing: ImageProcessing | None = None,
+    *,
+    num_layers: int = 4,
+    dim: int = 192,
+    num_heads: int = 3,
+    patch_size: int = 4,
+    augment: bool = False,
+    seed: int = 0,
+    device: str | None = None,
+) -> Encoder:
+    """An untrained vision transformer for small pictures; it wants more pictures or longer training than a ConvNet.
+
+    Args:
+        processing: How pictures become tensors; None takes 32 x 32 pixels, within -1 … 1.
+        num_layers: Of the transformer.
+        dim: Width of its states and of the vectors, which have length 1.
+        num_heads: Of the attention; a divisor of `dim`.
+        patch_size: Side of the squares that are its tokens; a divisor of both sides of the pictures.
+        augment: As in `conv_encoder`.
+        seed: Of the weights.
+        device: Such as "cpu" or "cuda"; None takes the best there is.
+
+    Raises:
+        InputError: An argument is out of range, or sizes do not go together.
+
+    Example:
+        >>> encoder = vit_encoder(num_layers=1, dim=12, device="cpu")
+        >>> encoder.encode(np.zeros((40, 30), dtype=np.uint8)).shape
+        (12,)
+
+    Reference:
+        A. Dosovitskiy et al., "An Image is Worth 16x16 Words: Transformers for Image Recognition at Scale", ICLR 2021.
+
+    Deviations:
+        None; the network is transformers' own.
+    """
+    sizes = {"num_layers": num_layers, "dim": dim, "num_heads": num_heads, "patch_size": patch_size}
+    for name, value in sizes.items():
+        whole(name, value)
+    modules = _read(processing, augment=augment)
+    height, width = modules[0].processing.shape
+    if dim % num_heads or height % patch_size or width % patch_size:
+        raise InputError(
+            f"num_heads must divide dim, and patch_size the sides {height} x {width}; "
+            f"received dim={dim}, num_heads={num_heads}, patch_size={patch_size}"
+        )
+    config = ViTConfig(
+        hidden_size=dim,
+        num_hidden_layers=num_layers,
+        num_attention_heads=num_heads,
+        intermediate_size=4 * dim,
+        image_size=[height, width],
+        patch_size=patch_size,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = ViTModel(config, add_pooling_layer=False)
+    return Encoder([*modules, PretrainedBackbone(network, "first_token"), Normalize()], device=device).eval()
+
+
+def _read(processing: ImageProcessing | None, *, augment: bool) -> list[Any]:
+    """First modules of an encoder of small pictures."""
     half = (0.5, 0.5, 0.5)
-    read = processing or ImageProcessing(size=(32, 32), mean=half, std=half)
-    return Encoder([ImageInput(read), ConvNet(widths, dim=dim, seed=seed), Normalize()], device=device).eval()
+    first = ImageInput(processing or ImageProcessing(size=(32, 32), mean=half, std=half))
+    return [first, RandomViews()] if augment else [first]

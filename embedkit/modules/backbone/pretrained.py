@@ -45,6 +45,8 @@ class PretrainedBackbone(Module):
         if self.class_name not in CLASSES:
             raise ModelError(f"the network must be one of {', '.join(CLASSES)}; it is {self.class_name}")
         self.model, self.output = model, output
+        if output == "first_token" and getattr(model, "pooler", None) is not None:
+            model.pooler = None  # nobody asks it, and checkpoints may lack its weights
 
     def forward(self, features: dict[str, Any], **_: Any) -> dict[str, Any]:
         """Add the vectors, "sentence_embedding" (n, dim)."""

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
+import torch
 
 import embedkit as ek
-from embedkit.encoders.image import ImageInput, ImageProcessing, conv_encoder
+from embedkit.encoders.image import ImageInput, ImageProcessing, conv_encoder, vit_encoder
 from embedkit.encoders.image import encoder as module
 from embedkit.errors import InputError
 from embedkit.losses import PairContrastiveLoss
@@ -131,3 +132,33 @@ def test_training_reads_files_of_any_name_and_says_which_is_missing(encoder, tmp
     assert ek.fit(encoder, {"first": paths, "second": paths[::-1]}, PairContrastiveLoss(), **options).steps == 1
     with pytest.raises(InputError, match=r"'gone\.png' must be a file; there is none"):
         ek.fit(encoder, {"first": paths, "second": ["gone.png"] * 2}, PairContrastiveLoss(), **options)
+
+
+def test_a_vision_transformer_is_transformers_own(tmp_path):
+    encoder = vit_encoder(ImageProcessing(size=(8, 12)), num_layers=1, dim=12, augment=True, device="cpu")
+    picture = noise(8, 12, 3)
+    tensor = torch.from_numpy(picture.astype(np.float32).transpose(2, 0, 1)[None] / 255)
+    with torch.no_grad():
+        state = encoder[2].model(pixel_values=tensor).last_hidden_state[0, 0].numpy()
+    np.testing.assert_allclose(encoder.encode(picture), state / np.linalg.norm(state), atol=1e-5)
+    encoder.save_pretrained(str(tmp_path / "model"))
+    np.testing.assert_array_equal(ek.load(tmp_path / "model", device="cpu").encode(picture), encoder.encode(picture))
+    same, other = (vit_encoder(num_layers=1, dim=12, seed=seed, device="cpu").encode(picture) for seed in (0, 1))
+    assert not np.allclose(same, other)
+
+
+@pytest.mark.parametrize(
+    "options", [{"num_layers": 0}, {"dim": 10}, {"num_heads": 5}, {"patch_size": 5}, {"patch_size": 2.0}]
+)
+def test_sizes_that_do_not_go_together_are_refused(options):
+    with pytest.raises(InputError, match=next(iter(options))):
+        vit_encoder(**options)
+
+
+def test_the_fingerprint_knows_how_pictures_are_read():
+    one, same, other = (
+        conv_encoder(ImageProcessing(size=(8, 8), resampling=name), widths=(4,), dim=6, device="cpu")
+        for name in ("bicubic", "bicubic", "bilinear")
+    )
+    assert one.fingerprint == same.fingerprint
+    assert one.fingerprint != other.fingerprint
