@@ -114,8 +114,8 @@ class _PreparedImages:
 
     def batch(self, rows: Sequence[int]) -> Features:
         """Tensors of the pictures at `rows`, in that order."""
-        read = [self._processing(to_rgb(self._inputs[row])) for row in rows]
-        return {"pixel_values": torch.from_numpy(np.stack(read)), "modality": "image"}
+        pixels = self._processing.batch([self._inputs[row] for row in rows])
+        return {"pixel_values": torch.from_numpy(pixels), "modality": "image"}
 
 
 def conv_encoder(

@@ -4,7 +4,7 @@ import torch
 
 import embedkit as ek
 from embedkit.encoders.image import ImageInput, ImageProcessing, conv_encoder, vit_encoder
-from embedkit.encoders.image import encoder as module
+from embedkit.encoders.image import processing as module
 from embedkit.errors import InputError
 from embedkit.losses import PairContrastiveLoss
 from embedkit.ops.targets import cosine_weights

@@ -2,6 +2,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from transformers import CLIPImageProcessor, EfficientNetImageProcessor, SiglipImageProcessor, ViTImageProcessor
 
 from embedkit.encoders.image import ImageProcessing
@@ -98,3 +99,26 @@ def test_what_cannot_be_is_refused(options, message):
 def test_processors_that_do_more_are_refused(change, message):
     with pytest.raises(InputError, match=message):
         ImageProcessing.of(CLIPImageProcessor().to_dict() | change)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_batch_is_its_pictures_one_by_one(threads):
+    processing = ImageProcessing(size=12, crop=(9, 11), mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7))
+    pictures = [
+        np.random.default_rng(seed).integers(0, 256, size=(20 + seed, 15, 3), dtype=np.uint8) for seed in range(30)
+    ]
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        found = processing.batch(pictures)
+        with pytest.raises(InputError, match=r"none\.png"):
+            processing.batch([*pictures, "none.png"])
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_array_equal(found, [processing(picture) for picture in pictures])
+    assert processing.batch([]).shape == (0, 3, 9, 11)
+
+
+def test_a_batch_has_one_shape():
+    with pytest.raises(InputError, match="one shape"):
+        ImageProcessing(size=12).batch([])
