@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from embedkit.losses.arguments import not_negative
+from embedkit.errors import InputError
 from embedkit.modules.stored import StoredModule
 
 
@@ -28,7 +28,7 @@ class RandomViews(StoredModule):
         contrast: As `scale`, of the distance to the picture's mean, 0 or more.
 
     Raises:
-        InputError: A number is negative.
+        InputError: A number is negative, or none.
 
     Example:
         >>> views = RandomViews().eval()
@@ -56,9 +56,12 @@ class RandomViews(StoredModule):
         contrast: float = 0.2,
     ) -> None:
         super().__init__()
-        self.degrees, self.scale = not_negative("degrees", degrees), not_negative("scale", scale)
-        self.shift, self.mirror = not_negative("shift", shift), mirror
-        self.brightness, self.contrast = not_negative("brightness", brightness), not_negative("contrast", contrast)
+        given = {"degrees": degrees, "scale": scale, "shift": shift, "brightness": brightness, "contrast": contrast}
+        for name, value in given.items():
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+                raise InputError(f"{name} must be a number, 0 or more; received {value!r}")
+        self.degrees, self.scale, self.shift, self.mirror = degrees, scale, shift, mirror
+        self.brightness, self.contrast = brightness, contrast
 
     def forward(self, features: dict[str, Any], **_: Any) -> dict[str, Any]:
         """In training, other "pixel_values" (n, 3, height, width)."""
