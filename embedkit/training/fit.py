@@ -140,6 +140,7 @@ def fit(  # noqa: PLR0913 (what a training run is made of)
         stack.enter_context(own_random_numbers())
         place = Path(folder) if folder else Path(stack.enter_context(tempfile.TemporaryDirectory()))
         if towers := towers_of(encoder):
+            # The trainer insists on a mapping; a column whose name is no tower's goes by what is in it.
             named = {name: name for name in dataset.column_names if name in towers}
             options = {"router_mapping": named or dict.fromkeys(dataset.column_names), **options}
         about = {

@@ -13,6 +13,7 @@ from mteb.models.model_meta import ModelMeta, ScoringFunction
 from mteb.types import PromptType
 
 from embedkit.errors import InputError, ModelError
+from embedkit.ops.vectors import normalize
 from embedkit.types import Embeddings, SupportsEncode
 
 _IMAGE_SIDE = 8
@@ -115,13 +116,20 @@ class EncoderModel(AbsEncoder):
     def encode_rows(
         self, rows: list[Any], prompt: str | None = None, role: PromptType | None = None, **options: Any
     ) -> Embeddings:
-        """Vectors of a list of inputs in a role, checked, float32 (n, dim)."""
+        """Vectors of a list of inputs in a role, checked, float32 (n, dim).
+
+        An input of several modalities, of an encoder that reads each alone, gets the sum of their vectors of length 1.
+        """
         encode = self.encoder.encode
         if role is not None:
             encode = getattr(self.encoder, f"encode_{role.value}", encode)
         if prompt is not None:
             options["prompt"] = prompt
-        found = encode(rows, **self._options, **options)
+        options = {**self._options, **options}
+        if rows and isinstance(rows[0], dict) and not reads(self.encoder, rows[0]):
+            found = sum(normalize(np.asarray(encode([row[name] for row in rows], **options))) for name in rows[0])
+        else:
+            found = encode(rows, **options)
         try:
             vectors = np.asarray(found, dtype=np.float32)
         except (TypeError, ValueError) as error:  # such as rows of different lengths
@@ -170,12 +178,13 @@ def revision_of(encoder: Any) -> str:
 
 
 def reads(encoder: Any, value: Any) -> bool:
-    """Whether `value` is one input of the encoder; asked of the encoder, never guessed from the value."""
+    """Whether `value` is one input of the encoder, a string as text; asked of the encoder, never guessed from it."""
     from embedkit.encoders.encoder import Encoder
     from embedkit.encoders.towers import reader_of
 
     if isinstance(encoder, Encoder):
-        return reader_of(encoder, None).problem(value) is None
+        is_path = isinstance(value, str) and list(encoder.modalities) == ["image"]
+        return not is_path and reader_of(encoder, None).problem(value) is None
     said = getattr(encoder, "modalities", ["text"])
     return "text" in said if isinstance(value, str) else "image" in said and type(value).__module__.startswith("PIL.")
 
