@@ -151,7 +151,10 @@ def test_it_is_the_same_after_it_was_kept(pair, tmp_path):
     encoder = ek.load(pair[1], device="cpu")
     encoder.save_pretrained(str(tmp_path / "model"))
     again = ek.load(tmp_path / "model", device="cpu")
-    np.testing.assert_array_equal(again.encode([*pictures(), *TEXTS]), encoder.encode([*pictures(), *TEXTS]))
+    inputs = [*pictures(), *TEXTS]
+    np.testing.assert_allclose(
+        again.encode(inputs), encoder.encode(inputs), atol=1e-6
+    )  # convolutions round as they lie
     assert again.fingerprint == encoder.fingerprint
     theirs = SentenceTransformer(str(tmp_path / "model"), device="cpu", trust_remote_code=True)
     np.testing.assert_allclose(theirs.encode(TEXTS[:2]), encoder.encode(TEXTS[:2]), atol=2e-6)
