@@ -51,6 +51,8 @@ SEEDS = (0, 1, 2)
 LONGEST, MOST = 1400, 5000
 """Characters of code, a cheap filter before subwords are counted; functions of one distribution."""
 CHUNK = 2000
+KEPT = Path(__file__).resolve().parents[2] / "build" / "cubert"
+"""Checkpoints of the pre-training, from which a run that was killed goes on."""
 
 
 class _Size(NamedTuple):
@@ -125,13 +127,16 @@ def _pretrained(folder: Path, size: _Size, learnt: Sequence[Function], smoke: bo
     encoder.save_pretrained(folder / "scratch", create_model_card=False)
     untrained = pretrain(encoder, sources[:2], max_steps=1, learning_rate=1e-12).model
     before = held_out(untrained, encoder, others)
-    first, then = size.steps
-    short = pretrain(encoder, sources, row_length=ROWS, max_steps=first, learning_rate=2e-3, masks=MASKS)
-    done = pretrain(
-        encoder, sources, model=short.model, max_steps=then, batch_size=16, learning_rate=1e-3, masks=MASKS, seed=1
-    )
+    stages: list[dict[str, Any]] = [
+        {"row_length": ROWS, "max_steps": size.steps[0], "learning_rate": 2e-3},
+        {"max_steps": size.steps[1], "batch_size": 16, "learning_rate": 1e-3, "seed": 1},
+    ]
+    model: Any = None
+    for number, stage in enumerate(stages):
+        kept: dict[str, Any] = {} if smoke else {"folder": KEPT / str(number), "checkpoints": 10}
+        model = pretrain(encoder, sources, model=model, masks=MASKS, **stage, **kept).model
     encoder.save_pretrained(folder / "pretrained", create_model_card=False)
-    return before, held_out(done.model, encoder, others), _unigram(vocabulary, sources, others)
+    return before, held_out(model, encoder, others), _unigram(vocabulary, sources, others)
 
 
 def _unigram(vocabulary: Any, sources: Sequence[str], others: Sequence[str]) -> float:
