@@ -21,7 +21,7 @@ _LEAST_EACH = 4  # pictures a thread; below that it costs more than it saves
 class ImageProcessing:
     """How pictures become tensors: the size, the part of it, and the scale of the numbers.
 
-    The pixels are those of transformers' processors, within 1/255 of the scale; it takes a third of their time.
+    The pixels are those of transformers' processors, within 1/255 of the scale; on one thread it takes half their time.
 
     Attributes:
         size: (height, width) that a picture is stretched to; or one number, for the shorter side, which keeps its form.
