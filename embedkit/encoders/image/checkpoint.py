@@ -45,10 +45,16 @@ def image_modules(folder: Path, config: Mapping[str, Any]) -> list[Any] | None:
         config: What config.json holds.
 
     Raises:
-        ModelError: A file is missing, or the processor wants what `ImageProcessing` does not do.
+        ModelError: It reads pictures and is of another kind, a file is missing, or the processor wants what
+            `ImageProcessing` does not do.
     """
     kind = config.get("model_type")
     if kind not in ALONE and kind not in PAIRS:
+        if "vision_config" in config:
+            known = ", ".join(sorted([*PAIRS, *ALONE]))
+            raise ModelError(
+                f"{folder} must hold a network of pictures of a known kind, {known}; it holds {kind!r:.80}"
+            )
         return None
     pictures = ImageInput(_processing(folder))
     network = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True).eval()

@@ -185,6 +185,7 @@ def change(folder, name, **values):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
+        (lambda folder: change(folder, "config.json", model_type="blip"), "of a known kind, align, clip, .* 'blip'"),
         (lambda folder: (folder / "preprocessor_config.json").unlink(), "must say how pictures are scaled"),
         (lambda folder: change(folder, "preprocessor_config.json", do_pad=True), "cannot be followed"),
         (lambda folder: change(folder, "preprocessor_config.json", size=None), "cannot be followed"),
