@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 import embedkit as ek
 from benchmarks.functions import corpus_functions
@@ -34,8 +33,7 @@ from embedkit.corpus.distributions import STANDARD_LIBRARY
 from embedkit.encoders.code.functions import mask_name, search_pairs
 from embedkit.encoders.code.identifiers import split_identifiers
 from embedkit.evaluation.floors import Bm25, RandomEncoder, TfidfEncoder
-from embedkit.evaluation.items import Items
-from embedkit.evaluation.pair_search import PairSearch, pair_search, pair_search_of_scores
+from embedkit.evaluation.pair_search import PairSearch, mean_items, pair_search, pair_search_of_scores
 from embedkit.evaluation.statistics import bootstrap_interval, paired_difference
 from embedkit.training.code_search import code_search
 
@@ -135,16 +133,9 @@ def _by_bm25(task: Task) -> Arm:
     return found
 
 
-def _items(arm: list[PairSearch]) -> Items:
-    """Of each query the mean over seeds."""
-    values: NDArray[np.float64] = np.mean([each.values(METRIC) for each in arm], axis=0)
-    ids = tuple(map(str, range(len(values))))
-    return Items("test", "default", "mean", "query", ids, {"score": values})
-
-
 def _row(name: str, key: tuple[str, str, int], arms: Mapping[str, Arm], count: int, resamples: int) -> Row:
     form, direction, pool = key
-    interval = bootstrap_interval([_items(arms[name][key])], resamples=resamples)
+    interval = bootstrap_interval([mean_items(arms[name][key], METRIC)], resamples=resamples)
     of_seeds = [each.score(METRIC) for each in arms[name][key]]
     seeds = f"; seeds: {', '.join(f'{each:.4f}' for each in of_seeds)}; baseline: untrained" if name == TRAINED else ""
     return Row(
@@ -164,7 +155,7 @@ def _row(name: str, key: tuple[str, str, int], arms: Mapping[str, Arm], count: i
 def _gain(key: tuple[str, str, int], arms: Mapping[str, Arm], resamples: int) -> Row:
     """Trained minus untrained on the same queries; p of a permutation test."""
     form, direction, pool = key
-    trained, untrained = (_items(arms[name][key]) for name in (TRAINED, BASELINE))
+    trained, untrained = (mean_items(arms[name][key], METRIC) for name in (TRAINED, BASELINE))
     found = paired_difference([trained], [untrained], resamples=resamples)
     return Row(
         method="code search",
@@ -207,7 +198,7 @@ def _draw(arms: Mapping[str, Arm], path: Path) -> None:
     places = np.arange(len(arms))[::-1]
     for axis, direction in zip(axes, DIRECTIONS, strict=True):
         for offset, form, colour in ((0.2, "plain", "tab:blue"), (-0.2, "masked", "tab:orange")):
-            heights = [_items(arm[form, direction, POOL]).columns["score"].mean() for arm in arms.values()]
+            heights = [mean_items(arm[form, direction, POOL], METRIC).columns["score"].mean() for arm in arms.values()]
             bars = axis.barh(places + offset, heights, 0.38, label=f"names {form}", color=colour)
             axis.bar_label(bars, fmt="%.3f", padding=2, fontsize=7)
         axis.set(title=direction, xlim=(0, 1), xlabel="MRR@10, one of 1,000")

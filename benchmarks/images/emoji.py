@@ -29,7 +29,7 @@ from embedkit.encoders.image import conv_encoder
 from embedkit.evaluation.items import Items
 from embedkit.evaluation.keyed_search import keyed_search
 from embedkit.evaluation.novelty import Band, by_novelty, nearness
-from embedkit.evaluation.pair_search import PairSearch
+from embedkit.evaluation.pair_search import PairSearch, mean_items
 from embedkit.evaluation.statistics import bootstrap_interval, paired_difference
 from embedkit.heads import RidgeAligner
 from embedkit.losses import PairContrastiveLoss, SigmoidPairLoss
@@ -188,16 +188,10 @@ def _searched(task: Task, pictures: NDArray[Any], mapped: Callable[[NDArray[Any]
     return found
 
 
-def _items(several: list[PairSearch], metric: str) -> Items:
-    """Of each query the mean over seeds."""
-    values = np.mean([each.values(metric) for each in several], axis=0)
-    return Items("test", "default", "mean", "query", tuple(map(str, range(len(values)))), {"score": values})
-
-
 def _rows(arm: str, found: Mapping[str, Found], resamples: int) -> Iterator[Row]:
     for (style, way), several in found[arm].items():
         for metric in METRICS:
-            interval = bootstrap_interval([_items(several, metric)], resamples=resamples)
+            interval = bootstrap_interval([mean_items(several, metric)], resamples=resamples)
             of_seeds = ", ".join(f"{each.score(metric):.3f}" for each in several)
             yield Row(
                 method="emoji names",
@@ -237,7 +231,7 @@ def _gains(arm: str, found: Mapping[str, Found], resamples: int) -> Iterator[Row
 
 
 def _named(several: list[PairSearch], metric: str, style: str) -> Items:
-    items = _items(several, metric)
+    items = mean_items(several, metric)
     return Items("test", style, items.statistic, items.unit, items.ids, items.columns)
 
 

@@ -320,8 +320,8 @@ def checked_texts(texts: Any, name: str = "texts") -> list[str]:
 
 
 def described(value: Any) -> str:
-    """Type and beginning of a value, for messages."""
-    text = repr(value)
+    """Type and beginning of a value, for messages, in one line."""
+    text = " ".join(map(str.strip, repr(value).splitlines()))
     return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"
 
 

@@ -74,8 +74,22 @@ class PairSearch:
         Raises:
             InputError: There is no such metric.
         """
-        ids = tuple(map(str, range(len(self.ranks))))
-        return Items("test", "default", "mean", "query", ids, {"score": self.values(metric)})
+        return mean_items([self], metric)
+
+
+def mean_items(several: Sequence[PairSearch], metric: str) -> Items:
+    """The metric of each query, its mean over several searches with the same queries, such as of seeds.
+
+    Args:
+        several: One or more, of as many queries in the same order.
+        metric: As in `PairSearch.values`.
+
+    Raises:
+        InputError: There is no such metric.
+    """
+    values: NDArray[np.float64] = np.mean([each.values(metric) for each in several], axis=0)
+    ids = tuple(map(str, range(len(values))))
+    return Items("test", "default", "mean", "query", ids, {"score": values})
 
 
 def pair_search(queries: Any, documents: Any, *, pool: int | None = None) -> PairSearch:
