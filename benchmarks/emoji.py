@@ -13,7 +13,6 @@ from benchmarks.data import data_folder
 Split: TypeAlias = Literal["train", "val", "test"]
 
 STYLES = ("noto", "emojitwo", "fxemoji")
-_CELL, _ANGLES, _LEVELS = 4, 9, 4
 
 
 @dataclass(frozen=True)
@@ -68,26 +67,3 @@ def emoji(split: Split, *, tones: bool) -> Emoji:
         [each["family"] for each in chosen],
         [styles[row] for row in rows],
     )
-
-
-def gradients_and_colours(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Histograms of gradients, nine directions in cells of 4 x 4, and of colours, 64 in each quarter: (n, 832)."""
-    grey = images.astype(np.float32).mean(axis=3) / 255
-    down, across = np.gradient(grey, axis=(1, 2))
-    strength, angle = np.hypot(across, down), np.mod(np.arctan2(down, across), np.pi)
-    place = np.minimum((angle / np.pi * _ANGLES).astype(int), _ANGLES - 1)
-    gradients = _parts(strength[..., None] * (place[..., None] == np.arange(_ANGLES)), images.shape[1] // _CELL)
-    gradients = gradients / (gradients.sum(axis=2, keepdims=True) + 0.1)
-    levels = images // (256 // _LEVELS)
-    colour = (levels * np.array([_LEVELS**2, _LEVELS, 1])).sum(axis=3)
-    colours = np.stack([_parts((colour == each)[..., None], 2)[..., 0] for each in range(_LEVELS**3)], axis=2)
-    colours = 2 * np.sqrt(colours / colours.sum(axis=2, keepdims=True))
-    return np.hstack([np.sqrt(gradients).reshape(len(images), -1), colours.reshape(len(images), -1)]).astype(np.float32)
-
-
-def _parts(values: NDArray[Any], parts: int) -> NDArray[Any]:
-    """Sums over the squares that so many cuts a side make, (n, parts², channels)."""
-    count, height, width, channels = values.shape
-    cut = values.reshape(count, parts, height // parts, parts, width // parts, channels)
-    sums: NDArray[Any] = cut.sum(axis=(2, 4)).reshape(count, parts**2, channels)
-    return sums

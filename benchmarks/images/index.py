@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import embedkit as ek
-from benchmarks.emoji import Emoji, emoji, gradients_and_colours
+from benchmarks.emoji import Emoji, emoji
 from benchmarks.results import Row
+from embedkit.encoders.image import histogram_encoder
 from embedkit.heads import RidgeAligner
 
 K, RECALL, TURNS = 10, 0.95, 5
@@ -83,13 +84,13 @@ def _spaces(smoke: bool) -> tuple[NDArray[np.float32], Queries, Queries]:
     if smoke:
         held, learnt = held.at(range(0, len(held), 60)), learnt.at(range(0, len(learnt), 10))
     names = list(dict.fromkeys(held.names))
-    text = ek.load(device="cpu")
+    text, eye = ek.load(device="cpu"), histogram_encoder(device="cpu")
     known = text.encode(learnt.names)
     centre = known.mean(axis=0)
-    aligner = RidgeAligner().fit(gradients_and_colours(learnt.images), known - centre)
+    aligner = RidgeAligner().fit(eye.encode(learnt.images), known - centre)
 
     def mapped(images: NDArray[Any]) -> NDArray[np.float32]:
-        return aligner.transform(gradients_and_colours(images)).astype(np.float32)
+        return aligner.transform(eye.encode(images)).astype(np.float32)
 
     views = [held.images[:, :, ::-1], *(_moved(held, *move) for move in MOVES)]
     vectors = np.concatenate([mapped(view) for view in views])

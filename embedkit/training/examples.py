@@ -3,11 +3,13 @@
 import math
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from numbers import Real
 from typing import Any, TypeAlias
 
 import numpy as np
 from datasets import Dataset
+from numpy.typing import NDArray
 
 from embedkit.encoders.inputs import text_problem
 from embedkit.errors import InputError
@@ -40,19 +42,45 @@ def as_dataset(examples: Examples) -> Dataset:
         if alone := [name for name, values in columns.items() if not _is_batch(values)]:
             message = f"each column of examples must be a list; received one value for {', '.join(map(str, alone))}"
             raise InputError(message)
-        lists = {name: [_stored(value) for value in values] for name, values in columns.items()}
+        lists = {name: list(values) for name, values in columns.items()}
         lengths = {name: len(values) for name, values in lists.items()}
         if len(set(lengths.values())) > 1:
             message = f"all columns of examples must have one length; received {lengths}"
             raise InputError(message)
         _check(lists)
-        return Dataset.from_dict(lists)
+        return _held(lists)
     _check({name: examples[name][:] for name in examples.column_names})
     return examples
 
 
-def _stored(value: Any) -> Any:
-    """As a data set can hold it: a path as its text."""
+def _held(columns: Mapping[str, list[Any]]) -> Dataset:
+    """As a data set holds it: paths as texts; arrays, such as pictures, as bytes: lists of numbers are slow to read."""
+    arrays = [name for name, values in columns.items() if name not in LABELS and _is_array(values[0])]
+    held = Dataset.from_dict(
+        {name: [_packed(v) if name in arrays else _text_of_path(v) for v in values] for name, values in columns.items()}
+    )
+    if arrays:
+        held.set_transform(partial(_unpacked, names=arrays))
+    return held
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype.kind in "biuf"
+
+
+def _packed(array: NDArray[Any]) -> dict[str, Any]:
+    return {"bytes": array.tobytes(), "dtype": array.dtype.str, "shape": array.shape}
+
+
+def _unpacked(batch: dict[str, list[Any]], *, names: Sequence[str]) -> dict[str, list[Any]]:
+    return {name: [_array(each) for each in values] if name in names else values for name, values in batch.items()}
+
+
+def _array(packed: dict[str, Any]) -> NDArray[Any]:
+    return np.frombuffer(packed["bytes"], packed["dtype"]).reshape(packed["shape"]).copy()
+
+
+def _text_of_path(value: Any) -> Any:
     return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
@@ -80,7 +108,9 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_finite(label: Any) -> bool:
-    numbers = label if isinstance(label, list | tuple | np.ndarray) and len(label) else [label]
+    if isinstance(label, np.ndarray):
+        return label.ndim == 1 and label.dtype.kind in "biuf" and label.size > 0 and bool(np.isfinite(label).all())
+    numbers = label if isinstance(label, list | tuple) and len(label) else [label]
     return all(_is_number(each) and math.isfinite(each) for each in numbers)
 
 
@@ -98,10 +128,13 @@ def _check(columns: Mapping[str, list[Any]]) -> None:
 
 
 def _check_column(name: str, values: list[Any]) -> None:
-    is_label = name in LABELS
+    is_label, of_arrays = name in LABELS, _is_array(values[0])
     for row, value in enumerate(values):
         if is_label and not _is_finite(value):
             message = f"examples: {name}[{row}] must be a finite number, or a vector of such; received {value!r:.100}"
+            raise InputError(message)
+        if not is_label and _is_array(value) != of_arrays:
+            message = f"examples: {name} must be all arrays or none; received {type(value).__name__} at {name}[{row}]"
             raise InputError(message)
         if not is_label and isinstance(value, str | None) and (problem := text_problem(value)):
             message = f"examples: {name}[{row}] must be text; {problem}: drop such rows"

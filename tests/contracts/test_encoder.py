@@ -17,7 +17,7 @@ import embedkit as ek
 from embedkit.encoders.code.encoder import code_encoder
 from embedkit.encoders.code.vocabulary import train_code_vocabulary
 from embedkit.encoders.concepts import ConceptEncoder
-from embedkit.encoders.image import conv_encoder, dual_encoder, vit_encoder
+from embedkit.encoders.image import conv_encoder, dual_encoder, histogram_encoder, vit_encoder
 from embedkit.encoders.layerwise import with_pooling
 from embedkit.encoders.record import Field, Vocabulary, record_encoder
 from embedkit.encoders.table.encoder import table_encoder
@@ -142,6 +142,7 @@ MEMBERS = {
         {"user": "ann", "tags": "red|" * 99, "price": 0.0},
     ),
     "image": Member(lambda request: conv_encoder(widths=(8, 16), dim=12, device="cpu"), IMAGES, IMAGES[-1]),
+    "histograms": Member(lambda request: histogram_encoder(dim=12, width=16, device="cpu"), IMAGES, IMAGES[-1]),
     "vit": Member(lambda request: vit_encoder(num_layers=2, dim=12, device="cpu"), IMAGES, IMAGES[-1]),
     "dual": Member(
         lambda request: dual_encoder(

@@ -85,7 +85,9 @@ def test_negative_numbers_are_refused(name):
 def test_an_encoder_with_views_encodes_as_one_without(tmp_path):
     import embedkit as ek
 
-    plain, shown = (conv_encoder(widths=(4,), dim=6, augment=augment, device="cpu") for augment in (False, True))
+    plain, shown = (
+        conv_encoder(widths=(4,), dim=6, augment=augment, device="cpu") for augment in (None, RandomViews())
+    )
     picture = torch.randint(0, 256, (9, 9, 3), dtype=torch.uint8).numpy()
     assert (plain.encode(picture) == shown.encode(picture)).all()
     shown.save_pretrained(str(tmp_path / "model"))
@@ -95,4 +97,4 @@ def test_an_encoder_with_views_encodes_as_one_without(tmp_path):
 
 
 def test_processing_is_kept():
-    assert conv_encoder(ImageProcessing(size=(8, 8)), augment=True, device="cpu")[0].processing.shape == (8, 8)
+    assert conv_encoder(ImageProcessing(size=(8, 8)), augment=RandomViews(), device="cpu")[0].processing.shape == (8, 8)

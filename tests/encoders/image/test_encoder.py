@@ -3,10 +3,11 @@ import pytest
 import torch
 
 import embedkit as ek
-from embedkit.encoders.image import ImageInput, ImageProcessing, conv_encoder, vit_encoder
+from embedkit.encoders.image import ImageInput, ImageProcessing, conv_encoder, histogram_encoder, vit_encoder
 from embedkit.encoders.image import processing as module
 from embedkit.errors import InputError
 from embedkit.losses import PairContrastiveLoss
+from embedkit.modules.augmentation import RandomViews
 from embedkit.ops.targets import cosine_weights
 
 Image = pytest.importorskip("PIL.Image", reason="the extra image is not installed")
@@ -135,7 +136,7 @@ def test_training_reads_files_of_any_name_and_says_which_is_missing(encoder, tmp
 
 
 def test_a_vision_transformer_is_transformers_own(tmp_path):
-    encoder = vit_encoder(ImageProcessing(size=(8, 12)), num_layers=1, dim=12, augment=True, device="cpu")
+    encoder = vit_encoder(ImageProcessing(size=(8, 12)), num_layers=1, dim=12, augment=RandomViews(), device="cpu")
     picture = noise(8, 12, 3)
     tensor = torch.from_numpy(picture.astype(np.float32).transpose(2, 0, 1)[None] / 255)
     with torch.no_grad():
@@ -153,6 +154,37 @@ def test_a_vision_transformer_is_transformers_own(tmp_path):
 def test_sizes_that_do_not_go_together_are_refused(options):
     with pytest.raises(InputError, match=next(iter(options))):
         vit_encoder(**options)
+
+
+def test_histograms_alone_or_with_a_network_behind_them(tmp_path):
+    pictures = [noise(20, 30, 3), noise(8, 8, 3, seed=1)]
+    plain, one, same, other = (
+        histogram_encoder(dim=dim, width=16, seed=seed, device="cpu")
+        for dim, seed in ((None, 0), (6, 0), (6, 0), (6, 1))
+    )
+    assert plain.encode(pictures).shape == (2, 832)
+    np.testing.assert_allclose(np.linalg.norm(plain.encode(pictures), axis=1), 1, rtol=1e-6)
+    assert one.encode(pictures).shape == (2, 6)
+    np.testing.assert_array_equal(one.encode(pictures), same.encode(pictures))  # and nothing is dropped
+    assert not np.allclose(one.encode(pictures), other.encode(pictures))
+    for name, encoder in (("plain", plain), ("one", one)):
+        encoder.save_pretrained(str(tmp_path / name))
+        again = ek.load(tmp_path / name, device="cpu")
+        np.testing.assert_array_equal(again.encode(pictures), encoder.encode(pictures))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"dim": 0}, "dim must be an integer from 1"),
+        ({"dim": 4, "width": 2.5}, "width must be an integer from 1"),
+        ({"dim": 4, "dropout": 1.0}, "dropout must be a share below 1"),
+        ({"processing": ImageProcessing(size=8, mean=(0.5, 0.5, 0.5))}, "mean 0 and std 1"),
+    ],
+)
+def test_histograms_say_what_they_cannot_be(options, message):
+    with pytest.raises(InputError, match=message):
+        histogram_encoder(**options, device="cpu")
 
 
 def test_the_fingerprint_knows_how_pictures_are_read():
