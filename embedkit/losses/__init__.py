@@ -10,24 +10,32 @@ of shape (layers, n, dim) where the loss takes (n, dim): row l − 1 is what `en
 attribute `by_layer` is True, which tells whoever encodes for them.
 """
 
+from embedkit.losses.cacr import CACRLoss
 from embedkit.losses.cosent import CoSENTLoss
+from embedkit.losses.energy_confusion import EnergyConfusion
 from embedkit.losses.espresso import EspressoLoss
 from embedkit.losses.info_nce import InfoNCELoss
 from embedkit.losses.matryoshka import MatryoshkaLoss
 from embedkit.losses.pair_contrastive import PairContrastiveLoss
+from embedkit.losses.proto_triplet import ProtoTripletLoss
 from embedkit.losses.sigmoid_pair import SigmoidPairLoss
 from embedkit.losses.softmax import SoftmaxLoss
 from embedkit.losses.starbucks import StarbucksLoss
+from embedkit.losses.sup_con import SupConLoss
 from embedkit.losses.two_d_matryoshka import TwoDMatryoshkaLoss
 
 __all__ = [
+    "CACRLoss",
     "CoSENTLoss",
+    "EnergyConfusion",
     "EspressoLoss",
     "InfoNCELoss",
     "MatryoshkaLoss",
     "PairContrastiveLoss",
+    "ProtoTripletLoss",
     "SigmoidPairLoss",
     "SoftmaxLoss",
     "StarbucksLoss",
+    "SupConLoss",
     "TwoDMatryoshkaLoss",
 ]

@@ -91,6 +91,28 @@ def pairwise_dot_product(a: Float[Tensor, "n dim"], b: Float[Tensor, "n dim"]) -
         return (a * b).sum(dim=1)
 
 
+def euclidean_distance(a: Float[Tensor, "n dim"], b: Float[Tensor, "m dim"]) -> Float[Tensor, "n m"]:
+    """Length of the difference of each row of `a` and each row of `b`: ‖a_i − b_j‖.
+
+    Equal rows have no gradient.
+
+    Args:
+        a: Floating, (n, dim).
+        b: Floating, (m, dim).
+
+    Returns:
+        (n, m); float32, or float64 where that came in.
+
+    Example:
+        >>> euclidean_distance(torch.tensor([[3.0, 4.0]]), torch.tensor([[0.0, 0.0], [3.0, 4.0]])).tolist()
+        [[5.0, 0.0]]
+    """
+    with _full_precision(a):
+        a, b = _as_one_type(a, b)
+        # By a product of matrices, torch's choice for more rows, near rows lose their distance to rounding.
+        return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
+
+
 def _unit(rows: Tensor) -> Tensor:
     # torch's normalize divides short rows by 1e-12, which multiplies their gradient by 1e12.
     lengths = torch.linalg.vector_norm(rows, dim=1, keepdim=True)

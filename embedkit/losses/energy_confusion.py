@@ -1,0 +1,86 @@
+"""Energy confusion: a loss, and a pull that keeps classes from being told apart by what only they have."""
+
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
+
+from embedkit.losses.arguments import Loss, callable_loss, check_labels, check_rows, not_negative
+from embedkit.ops.labels import class_means
+
+_LEAST = 1e-12
+
+
+class EnergyConfusion(nn.Module):
+    """A loss with labels, plus the mean squared distance between the classes of the batch (ECAML).
+
+        total = loss(embeddings, labels) + weight · log E          E = mean over classes a ≠ b of E_ab
+        E_ab = mean over x in a, y in b of ‖x − y‖² = tr Σ_a + tr Σ_b + ‖μ_a − μ_b‖²
+
+    While the loss drives classes apart, this holds them together, against learning what does not carry over to classes
+    that were not seen. It is computed from means and variances, without a matrix of pairs. Give it embeddings of
+    length 1 where the loss looks at cosines: else only their lengths shrink.
+
+    Args:
+        loss: Called with embeddings and labels.
+        weight: Of the confusion; 0 leaves the loss as it is.
+        log: Whether the logarithm is added, so that the pull does not depend on the scale, or E itself.
+
+    Raises:
+        InputError: `loss` is no instance, or the weight is below 0.
+
+    Example:
+        >>> import torch
+        >>> from embedkit.losses import SupConLoss
+        >>> embeddings = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
+        >>> labels = torch.tensor([0, 0, 1, 1])
+        >>> total = EnergyConfusion(SupConLoss(), weight=0.5, log=False)(embeddings, labels)
+        >>> (total - SupConLoss()(embeddings, labels)).item()  # half of 2
+        1.0
+
+    Reference:
+        B. Chen, W. Deng, "Energy Confused Adversarial Metric Learning for Zero-Shot Image Retrieval and Clustering",
+        AAAI 2019.
+
+    Deviations:
+        Over all pairs of classes instead of ten random rows each; positive pairs are not among them. The authors' code
+        reports E and follows the gradient of log E; here the value and the gradient belong together.
+    """
+
+    def __init__(self, loss: Loss, *, weight: float = 0.1, log: bool = True) -> None:
+        super().__init__()
+        self.loss = callable_loss(loss)
+        self.weight = not_negative("weight", weight)
+        self.log = log
+
+    def forward(self, embeddings: Float[Tensor, "n dim"], labels: Shaped[Tensor, "n"]) -> Float[Tensor, ""]:
+        """The loss of one batch.
+
+        Args:
+            embeddings: (n, dim).
+            labels: (n,) integers.
+
+        Returns:
+            0-d; of a batch with fewer than two classes, what the wrapped loss gives.
+
+        Raises:
+            InputError: The embeddings are none, or the labels are not one integer for each.
+        """
+        check_rows(embeddings=embeddings)
+        check_labels(labels, len(embeddings))
+        value: Tensor = self.loss(embeddings, labels)
+        if not self.weight or len(labels.unique()) < 2:
+            return value
+        energy = _energy(embeddings, labels)
+        return value + self.weight * (energy.clamp(min=_LEAST).log() if self.log else energy)
+
+    def extra_repr(self) -> str:
+        """The settings, which tell one training run from another."""
+        return f"weight={self.weight}, log={self.log}"
+
+
+def _energy(embeddings: Tensor, labels: Tensor) -> Tensor:
+    """Mean over the pairs of classes, two or more, of the mean squared distance between their rows."""
+    classes = class_means(embeddings, labels)
+    squares = (classes.rows - classes.means[classes.codes]).square().sum(dim=1)
+    traces = squares.new_zeros(len(classes.counts)).index_add(0, classes.codes, squares) / classes.counts
+    spread = (classes.means - classes.means.mean(dim=0)).square().sum() / (len(classes.counts) - 1)
+    return 2 * (traces.mean() + spread)

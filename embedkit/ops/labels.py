@@ -1,0 +1,99 @@
+"""Which rows of a labelled batch belong together: what losses with labels begin with."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Shaped
+from torch import Tensor
+
+
+def same_class(labels: Shaped[Tensor, "n"]) -> tuple[Bool[Tensor, "n n"], Bool[Tensor, "n n"]]:
+    """For each row, which others are of its class, and which are of another.
+
+    Args:
+        labels: (n,), integers.
+
+    Returns:
+        Two masks (n, n): positives, without the row itself, and negatives.
+
+    Example:
+        >>> positives, negatives = same_class(torch.tensor([7, 7, 2]))
+        >>> positives.long().tolist(), negatives.long().tolist()
+        ([[0, 1, 0], [1, 0, 0], [0, 0, 0]], [[0, 0, 1], [0, 0, 1], [1, 1, 0]])
+    """
+    same = labels[:, None] == labels[None, :]
+    return same & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device), ~same
+
+
+def masked_softmax(logits: Float[Tensor, "n m"], mask: Bool[Tensor, "n m"]) -> Float[Tensor, "n m"]:
+    """Softmax of each row over the places of a mask; 0 elsewhere, and everywhere in a row without such a place.
+
+    Args:
+        logits: (n, m).
+        mask: (n, m).
+
+    Returns:
+        (n, m).
+
+    Example:
+        >>> mask = torch.tensor([[True, False, True], [False, False, False]])
+        >>> masked_softmax(torch.zeros(2, 3), mask).tolist()
+        [[0.5, 0.0, 0.5], [0.0, 0.0, 0.0]]
+    """
+    # The lowest finite number instead of -inf: a row without a place stays finite, and has no gradient.
+    lowest = torch.finfo(logits.dtype).min
+    return logits.masked_fill(~mask, lowest).softmax(dim=1).masked_fill(~mask, 0)
+
+
+def mean_where(values: Float[Tensor, "n"], mask: Bool[Tensor, "n"]) -> Float[Tensor, ""]:
+    """Mean of the values at the places of a mask; 0, with a gradient of 0, where there is none.
+
+    Args:
+        values: (n,).
+        mask: (n,).
+
+    Returns:
+        0-d.
+
+    Example:
+        >>> mean_where(torch.tensor([1.0, 2.0, 6.0]), torch.tensor([True, False, True])).item()
+        3.5
+    """
+    return values.masked_fill(~mask, 0).sum() / mask.sum().clamp(min=1)
+
+
+@dataclass(frozen=True)
+class ClassMeans:
+    """Of the classes in a batch.
+
+    Attributes:
+        codes: Which of the means each row belongs to, (n,).
+        counts: Rows of each class, (classes,).
+        means: (classes, dim), in float32 at least.
+        rows: The embeddings in that type, (n, dim).
+    """
+
+    codes: Tensor
+    counts: Tensor
+    means: Tensor
+    rows: Tensor
+
+
+def class_means(embeddings: Float[Tensor, "n dim"], labels: Shaped[Tensor, "n"]) -> ClassMeans:
+    """Mean of the rows of each class.
+
+    Args:
+        embeddings: (n, dim).
+        labels: (n,), integers.
+
+    Returns:
+        Classes in the order of their labels.
+
+    Example:
+        >>> class_means(torch.tensor([[1.0], [3.0], [5.0]]), torch.tensor([4, 4, 2])).means.tolist()
+        [[5.0], [2.0]]
+    """
+    rows = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
+    found, codes, counts = labels.unique(return_inverse=True, return_counts=True)
+    sums = rows.new_zeros(len(found), rows.shape[1]).index_add(0, codes, rows)
+    return ClassMeans(codes, counts, sums / counts[:, None], rows)

@@ -1,0 +1,94 @@
+import math
+
+import pytest
+import torch
+
+from embedkit.errors import InputError
+from embedkit.losses import EnergyConfusion, SupConLoss
+
+
+def batch(*, count=12, dim=4, classes=3, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    embeddings = torch.randn(count, dim, generator=generator, dtype=torch.float64)
+    return embeddings, torch.randint(0, classes, (count,), generator=generator)
+
+
+def nothing(embeddings, labels):
+    del labels
+    return 0 * embeddings.sum()
+
+
+def energy(embeddings, labels):
+    return EnergyConfusion(nothing, weight=1.0, log=False)(embeddings, labels)
+
+
+def in_loops(embeddings, labels):
+    classes = [embeddings[labels == label] for label in sorted(set(labels.tolist()))]
+    pairs = [(one, other) for one in range(len(classes)) for other in range(len(classes)) if one != other]
+    return sum(
+        sum(float((x - y).square().sum()) for x in classes[a] for y in classes[b]) / (len(classes[a]) * len(classes[b]))
+        for a, b in pairs
+    ) / len(pairs)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_means_and_variances_give_what_all_pairs_give(seed):
+    embeddings, labels = batch(seed=seed)
+    labels[0] = 99  # alone
+    expected = in_loops(embeddings, labels)
+    assert energy(embeddings, labels).item() == pytest.approx(expected)
+    total = EnergyConfusion(SupConLoss(), weight=0.3)(embeddings, labels)
+    assert total.item() == pytest.approx(SupConLoss()(embeddings, labels).item() + 0.3 * math.log(expected))
+
+
+def test_worked_by_hand():
+    rows = torch.tensor([[0.0], [2.0], [5.0]])
+    assert energy(rows, torch.tensor([0, 0, 1])).item() == pytest.approx((25 + 9) / 2)
+
+
+def test_a_weight_of_zero_is_the_loss_itself():
+    embeddings, labels = batch()
+    assert torch.equal(EnergyConfusion(SupConLoss(), weight=0)(embeddings, labels), SupConLoss()(embeddings, labels))
+
+
+def test_moving_changes_nothing_and_scaling_adds_its_logarithm():
+    embeddings, labels = batch()
+    torch.testing.assert_close(energy(embeddings + 5, labels), energy(embeddings, labels))
+    one, scaled = (EnergyConfusion(nothing, weight=1.0)(factor * embeddings, labels).item() for factor in (1, 3))
+    assert scaled == pytest.approx(one + 2 * math.log(3))
+
+
+def test_it_is_at_least_the_distance_of_the_means():
+    embeddings, _ = batch(count=6)
+    labels = torch.tensor([0, 0, 0, 1, 1, 1])
+    means = embeddings[:3].mean(dim=0) - embeddings[3:].mean(dim=0)
+    assert energy(embeddings, labels) > means.square().sum()
+    equal = torch.stack([embeddings[0]] * 3 + [embeddings[1]] * 3)
+    torch.testing.assert_close(energy(equal, labels), (embeddings[0] - embeddings[1]).square().sum())
+
+
+@pytest.mark.parametrize("log", [True, False])
+def test_one_class_is_the_loss_alone(log):
+    embeddings, _ = batch(count=3)
+    wrapped = EnergyConfusion(SupConLoss(), weight=1.0, log=log)
+    labels = torch.tensor([2, 2, 2])
+    assert torch.equal(wrapped(embeddings, labels), SupConLoss()(embeddings, labels))
+
+
+def test_equal_rows_stay_finite():
+    embeddings = torch.ones(4, 3, requires_grad=True)
+    value = EnergyConfusion(nothing)(embeddings, torch.tensor([0, 0, 1, 1]))
+    value.backward()
+    assert torch.isfinite(value)
+    assert (embeddings.grad == 0).all()
+
+
+def test_the_gradient_is_that_of_finite_differences():
+    embeddings, labels = batch(count=7)
+    assert torch.autograd.gradcheck(lambda rows: EnergyConfusion(nothing)(rows, labels), embeddings.requires_grad_())
+
+
+@pytest.mark.parametrize("weight", [-0.1, float("inf"), "much"])
+def test_the_weight_is_not_negative(weight):
+    with pytest.raises(InputError, match="weight"):
+        EnergyConfusion(SupConLoss(), weight=weight)
