@@ -34,7 +34,7 @@ class Drawn:
 
     def at(self, rows: Sequence[int]) -> "Drawn":
         """Those in some rows."""
-        return Drawn(self.images[list(rows)], *([each[row] for row in rows] for each in (self.labels, self.makers)))
+        return Drawn(self.images[list(rows)], [self.labels[row] for row in rows], [self.makers[row] for row in rows])
 
     def of(self, labels: Sequence[str]) -> "Drawn":
         """Those of some classes."""

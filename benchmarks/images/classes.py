@@ -176,11 +176,15 @@ def from_texts(task: Task, pair: str, way: str, seed: int, smoke: bool) -> NDArr
         _fit(encoder, {"image": list(known.images), "label": labels}, loss, 2 if smoke else STEPS, seed)
         pictures = encoder.encode(asked.images)
     head = ZeroShotClassifier().fit(np.stack([said[digit] for digit in pair]), list(pair))
-    return (head.predict(pictures) == np.array(asked.labels)).astype(np.float64)
+    return np.array([guess == label for guess, label in zip(head.predict(pictures), asked.labels, strict=True)], float)
 
 
 def _fit(encoder: ek.Encoder, columns: dict[str, Any], loss: Any, steps: int, seed: int) -> None:
-    options = {"max_steps": steps, "batch_size": min(BATCH, len(columns["label"])), "learning_rate": RATE}
+    options: dict[str, Any] = {
+        "max_steps": steps,
+        "batch_size": min(BATCH, len(columns["label"])),
+        "learning_rate": RATE,
+    }
     fit(encoder, columns, loss, seed=seed, show_progress_bar=False, **options)
 
 
@@ -212,7 +216,7 @@ def few_shown(dataset: str, pictures: Drawn, encode: Encode) -> Found:
         name = f"accuracy, {len(classes)} ways, {shots} shot{'s' * (shots > 1)}"
         found[dataset, name] = (right / np.maximum(asked, 1))[asked > 0]
     first = np.array(pictures.makers) <= max(pictures.makers) // 2
-    search = keyed_search(vectors[first], vectors[~first], labels[first], labels[~first])
+    search = keyed_search(vectors[first], vectors[~first], labels[first].tolist(), labels[~first].tolist())
     found[dataset, "recall@1, by others"] = search.values("recall@1")
     return found
 
@@ -223,14 +227,15 @@ def by_hausdorff(runs: list[OneShot]) -> NDArray[np.float64]:
     for one in runs:
         shown, asked = ([_ink(image) for image in images] for images in (one.shown, one.asked))
         nearest = [int(np.argmin([_hausdorff(each, other) for other in shown])) for each in asked]
-        found.append(np.array(nearest) == np.array(one.answers))
-    return np.concatenate(found).astype(np.float64)
+        found += [guess == answer for guess, answer in zip(nearest, one.answers, strict=True)]
+    return np.array(found, dtype=np.float64)
 
 
 def _ink(image: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Places of the dark pixels, from their centre."""
     places = np.argwhere(image[..., 0] < 128).astype(np.float64)
-    return places - places.mean(axis=0)
+    centred: NDArray[np.float64] = places - places.mean(axis=0)
+    return centred
 
 
 def _hausdorff(one: NDArray[np.float64], two: NDArray[np.float64]) -> float:

@@ -1,12 +1,11 @@
 """Search among labelled vectors: does each find the others of its class?"""
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from embedkit.errors import InputError
 from embedkit.evaluation.items import Items
@@ -70,7 +69,7 @@ class ClassSearch:
         return Items("test", "default", "mean", "query", ids, {"score": self.values(metric)})
 
 
-def class_search(embeddings: Any, labels: Sequence[int]) -> ClassSearch:
+def class_search(embeddings: Any, labels: ArrayLike) -> ClassSearch:
     """Let each vector look, by cosine, for the others of its class among all other vectors.
 
     What metric learning is judged by, on classes it learnt from and, apart from them, on classes it did not see. Others

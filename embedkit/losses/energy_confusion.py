@@ -1,5 +1,6 @@
 """Energy confusion: a loss, and a pull that keeps classes from being told apart by what only they have."""
 
+import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
@@ -28,7 +29,6 @@ class EnergyConfusion(nn.Module):
         InputError: `loss` is no instance, or the weight is below 0.
 
     Example:
-        >>> import torch
         >>> from embedkit.losses import SupConLoss
         >>> embeddings = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
         >>> labels = torch.tensor([0, 0, 1, 1])
@@ -67,7 +67,7 @@ class EnergyConfusion(nn.Module):
         check_rows(embeddings=embeddings)
         check_labels(labels, len(embeddings))
         value: Tensor = self.loss(embeddings, labels)
-        if not self.weight or len(labels.unique()) < 2:
+        if not self.weight or len(torch.unique(labels)) < 2:
             return value
         energy = _energy(embeddings, labels)
         return value + self.weight * (energy.clamp(min=_LEAST).log() if self.log else energy)

@@ -94,6 +94,6 @@ def class_means(embeddings: Float[Tensor, "n dim"], labels: Shaped[Tensor, "n"])
         [[5.0], [2.0]]
     """
     rows = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
-    found, codes, counts = labels.unique(return_inverse=True, return_counts=True)
+    found, codes, counts = torch.unique(labels, return_inverse=True, return_counts=True)
     sums = rows.new_zeros(len(found), rows.shape[1]).index_add(0, codes, rows)
     return ClassMeans(codes, counts, sums / counts[:, None], rows)

@@ -1,12 +1,12 @@
 """A loss tried on vectors that are known already: a linear map in front of it, trained in seconds."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from sentence_transformers.base.modules import Dense
 from torch import nn
 from tqdm import trange
@@ -51,7 +51,7 @@ class Projection:
 def fit_projection(  # noqa: PLR0913 (what a training run is made of)
     loss: nn.Module,
     X: Any,
-    y: Sequence[int],
+    y: ArrayLike,
     dim: int,
     *,
     steps: int = 300,
