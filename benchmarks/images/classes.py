@@ -59,7 +59,7 @@ STRETCHED = {
 
 RUNS = ("Omniglot, one-shot runs", "accuracy, 20 ways, 1 shot")
 LETTERS, SIGNS = "Omniglot, new alphabets", "sign digits, new digits"
-SAID = (SIGNS, "accuracy, 2 ways, from a text")
+SAID = (SIGNS, "accuracy, 2 ways, by text")
 PIXELS, HISTOGRAMS, HAUSDORFF = "pixels", "histograms", "modified Hausdorff distance"
 CONV_NET, LAYER = "ConvNet, trained", "histograms + layer, trained"
 
