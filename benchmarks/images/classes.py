@@ -10,7 +10,7 @@ training, and their pictures get one of the two descriptions, as all-MiniLM-L6-v
 
 Trained are a ConvNet and a hidden layer behind histograms, on pairs of pictures of a class where all of one class are
 right answers to each other (three seeds); untrained are the pixels, less the mean of each picture, and the histograms,
-which `RidgeAligner` maps to the descriptions. Steps, rates and views were set after one look at an alphabet of "small 1"
+which `RidgeAligner` maps to the descriptions. Steps, rates and views were set by one look at an alphabet of "small 1"
 that was left out then; signs take them as they are.
 """
 
