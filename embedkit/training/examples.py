@@ -15,8 +15,9 @@ from embedkit.encoders.inputs import text_problem
 from embedkit.errors import InputError
 
 Examples: TypeAlias = Dataset | Mapping[str, Sequence[Any]] | Sequence[tuple[Any, ...]]
-"""A data set; columns by name; or rows of texts, whose last entry may be a number: the label or score. In columns by
-name labels may also be vectors of numbers, such as the features that `cosine_weights` takes."""
+"""A data set; columns by name; or rows of texts, whose last entry may be a number: the label or score. Columns by name
+may also hold what else an encoder takes, such as arrays and paths of pictures, and labels that are vectors of numbers,
+such as the features that `cosine_weights` takes."""
 
 LABELS = ("label", "labels", "score", "scores")
 """Names that mark a column as what a loss compares with, as in sentence-transformers."""

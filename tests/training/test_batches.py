@@ -3,6 +3,7 @@ from functools import partial
 
 import pytest
 from datasets import Dataset
+from pytorch_metric_learning import losses as peers
 
 import embedkit as ek
 from embedkit.errors import InputError
@@ -80,7 +81,8 @@ def test_class_batches_differ_by_seed():
     assert once == again != other
 
 
-def test_several_per_class_trains_and_counts():
+@pytest.mark.parametrize("loss", [SupConLoss(), peers.MultiSimilarityLoss()], ids=["ours", "a peer's"])
+def test_several_per_class_trains_and_counts(loss):
     labels = [0, 1, 2, 3] * 3
     dataset = Dataset.from_dict({"text": ["x"] * 12})
     sampler = SeveralPerClass(dataset, labels=labels, per_class=3, batch_size=6, drop_last=False)
@@ -92,7 +94,7 @@ def test_several_per_class_trains_and_counts():
     done = fit(
         ek.load(device="cpu"),
         {"text": texts, "label": labels},
-        SupConLoss(),
+        loss,
         batch_size=6,
         max_steps=2,
         batch_sampler=partial(SeveralPerClass, labels=labels, per_class=3),

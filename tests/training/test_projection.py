@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from pytorch_metric_learning import losses as peers
 from sentence_transformers.base.modules import Normalize
 from sklearn.decomposition import PCA
 
@@ -26,7 +27,18 @@ def purity(vectors, labels):
     return (labels[cosines.argmax(axis=1)] == labels).mean()
 
 
-@pytest.mark.parametrize("loss", [SupConLoss(), ProtoTripletLoss(), EnergyConfusion(SupConLoss()), SoftmaxLoss(6, 6)])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        SupConLoss(),
+        ProtoTripletLoss(),
+        EnergyConfusion(SupConLoss()),
+        SoftmaxLoss(6, 6),
+        peers.MultiSimilarityLoss(),
+        peers.ArcFaceLoss(6, 6),
+    ],
+    ids=lambda loss: type(loss).__name__,
+)
 def test_it_finds_the_dimensions_that_tell_classes_apart(loss):
     X, y = noisy()
     other_X, other_y = noisy(count=60, seed=1)
