@@ -28,7 +28,7 @@ from benchmarks.results import Row
 from embedkit.evaluation.class_search import class_search
 from embedkit.evaluation.items import Items
 from embedkit.evaluation.statistics import bootstrap_interval, paired_difference
-from embedkit.losses import CACRLoss, EnergyConfusion, ProtoTripletLoss, SupConLoss
+from embedkit.losses import CACRLoss, EnergyConfusionLoss, ProtoTripletLoss, SupConLoss
 from embedkit.ops.vectors import normalize
 from embedkit.training.projection import fit_projection
 
@@ -45,9 +45,11 @@ ARMS: dict[str, Make] = {
     "SupCon": lambda classes, dim: SupConLoss(),
     "CACR": lambda classes, dim: CACRLoss(),
     "ProtoTriplet": lambda classes, dim: ProtoTripletLoss(),
-    "SupCon + EnergyConfusion": lambda classes, dim: EnergyConfusion(SupConLoss(), weight=0.3),
+    "SupCon + energy confusion": lambda classes, dim: EnergyConfusionLoss(SupConLoss(), weight=0.3),
     "contrastive (PML)": lambda classes, dim: peers.ContrastiveLoss(),
-    "contrastive (PML) + EnergyConfusion": lambda classes, dim: EnergyConfusion(peers.ContrastiveLoss(), weight=0.1),
+    "contrastive (PML) + energy confusion": lambda classes, dim: EnergyConfusionLoss(
+        peers.ContrastiveLoss(), weight=0.1
+    ),
     "multi-similarity (PML)": lambda classes, dim: peers.MultiSimilarityLoss(),
     "triplet (PML)": lambda classes, dim: peers.TripletMarginLoss(margin=0.1),
     "ArcFace (PML)": peers.ArcFaceLoss,

@@ -12,7 +12,7 @@ attribute `by_layer` is True, which tells whoever encodes for them.
 
 from embedkit.losses.cacr import CACRLoss
 from embedkit.losses.cosent import CoSENTLoss
-from embedkit.losses.energy_confusion import EnergyConfusion
+from embedkit.losses.energy_confusion import EnergyConfusionLoss
 from embedkit.losses.espresso import EspressoLoss
 from embedkit.losses.info_nce import InfoNCELoss
 from embedkit.losses.matryoshka import MatryoshkaLoss
@@ -27,7 +27,7 @@ from embedkit.losses.two_d_matryoshka import TwoDMatryoshkaLoss
 __all__ = [
     "CACRLoss",
     "CoSENTLoss",
-    "EnergyConfusion",
+    "EnergyConfusionLoss",
     "EspressoLoss",
     "InfoNCELoss",
     "MatryoshkaLoss",

@@ -10,7 +10,7 @@ from embedkit.ops.labels import class_means
 _LEAST = 1e-12
 
 
-class EnergyConfusion(nn.Module):
+class EnergyConfusionLoss(nn.Module):
     """A loss with labels, plus the mean squared distance between the classes of the batch (ECAML).
 
         total = loss(embeddings, labels) + weight · log E          E = mean over classes a ≠ b of E_ab
@@ -32,7 +32,7 @@ class EnergyConfusion(nn.Module):
         >>> from embedkit.losses import SupConLoss
         >>> embeddings = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
         >>> labels = torch.tensor([0, 0, 1, 1])
-        >>> total = EnergyConfusion(SupConLoss(), weight=0.5, log=False)(embeddings, labels)
+        >>> total = EnergyConfusionLoss(SupConLoss(), weight=0.5, log=False)(embeddings, labels)
         >>> (total - SupConLoss()(embeddings, labels)).item()  # half of 2
         1.0
 

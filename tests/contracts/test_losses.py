@@ -12,7 +12,7 @@ from embedkit.errors import InputError
 from embedkit.losses import (
     CACRLoss,
     CoSENTLoss,
-    EnergyConfusion,
+    EnergyConfusionLoss,
     EspressoLoss,
     InfoNCELoss,
     MatryoshkaLoss,
@@ -60,11 +60,11 @@ LOSSES = {
     "SigmoidPairLoss": (lambda: SigmoidPairLoss(temperature=1.0, bias=-1.0), PAIRS),
     "SigmoidPairLoss, chunks": (lambda: SigmoidPairLoss(temperature=1.0, bias=-1.0, chunk_size=4), PAIRS),
     "SoftmaxLoss": (lambda: SoftmaxLoss(DIM, CLASSES), LABELLED),
-    "SupConLoss": (SupConLoss, LABELLED),
-    "CACRLoss": (CACRLoss, LABELLED),
+    "SupConLoss": (lambda: SupConLoss(temperature=0.2), LABELLED),
+    "CACRLoss": (lambda: CACRLoss(negative_sharpness=1.0), LABELLED),
     "ProtoTripletLoss": (lambda: ProtoTripletLoss(margin=1.0), LABELLED),
-    "EnergyConfusion": (lambda: EnergyConfusion(SupConLoss()), LABELLED),
-    "EnergyConfusion, no logarithm": (lambda: EnergyConfusion(ProtoTripletLoss(), log=False), LABELLED),
+    "EnergyConfusionLoss": (lambda: EnergyConfusionLoss(SupConLoss()), LABELLED),
+    "EnergyConfusionLoss, no logarithm": (lambda: EnergyConfusionLoss(ProtoTripletLoss(), log=False), LABELLED),
     "MatryoshkaLoss": (lambda: MatryoshkaLoss(CoSENTLoss(), [2, 8]), GRADED),
     "TwoDMatryoshkaLoss": (lambda: TwoDMatryoshkaLoss(CoSENTLoss(), [2, 8]), LAYERED_GRADED),
     "TwoDMatryoshkaLoss, other form": (
@@ -80,7 +80,7 @@ LOSSES = {
 }
 WRAPPERS = {
     "MatryoshkaLoss": lambda loss: MatryoshkaLoss(loss, [2, 8]),
-    "EnergyConfusion": lambda loss: EnergyConfusion(loss, weight=0.1),
+    "EnergyConfusionLoss": lambda loss: EnergyConfusionLoss(loss, weight=0.1),
     "TwoDMatryoshkaLoss": lambda loss: TwoDMatryoshkaLoss(loss, [2, 8]),
     "EspressoLoss": lambda loss: EspressoLoss(loss, 4),
     "StarbucksLoss": lambda loss: StarbucksLoss(loss, [(1, 2), (3, 8)]),

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from embedkit.errors import InputError
-from embedkit.losses import EnergyConfusion, SupConLoss
+from embedkit.losses import EnergyConfusionLoss, SupConLoss
 
 
 def batch(*, count=12, dim=4, classes=3, seed=0):
@@ -19,7 +19,7 @@ def nothing(embeddings, labels):
 
 
 def energy(embeddings, labels):
-    return EnergyConfusion(nothing, weight=1.0, log=False)(embeddings, labels)
+    return EnergyConfusionLoss(nothing, weight=1.0, log=False)(embeddings, labels)
 
 
 def in_loops(embeddings, labels):
@@ -37,7 +37,7 @@ def test_means_and_variances_give_what_all_pairs_give(seed):
     labels[0] = 99  # alone
     expected = in_loops(embeddings, labels)
     assert energy(embeddings, labels).item() == pytest.approx(expected)
-    total = EnergyConfusion(SupConLoss(), weight=0.3)(embeddings, labels)
+    total = EnergyConfusionLoss(SupConLoss(), weight=0.3)(embeddings, labels)
     assert total.item() == pytest.approx(SupConLoss()(embeddings, labels).item() + 0.3 * math.log(expected))
 
 
@@ -48,13 +48,15 @@ def test_worked_by_hand():
 
 def test_a_weight_of_zero_is_the_loss_itself():
     embeddings, labels = batch()
-    assert torch.equal(EnergyConfusion(SupConLoss(), weight=0)(embeddings, labels), SupConLoss()(embeddings, labels))
+    assert torch.equal(
+        EnergyConfusionLoss(SupConLoss(), weight=0)(embeddings, labels), SupConLoss()(embeddings, labels)
+    )
 
 
 def test_moving_changes_nothing_and_scaling_adds_its_logarithm():
     embeddings, labels = batch()
     torch.testing.assert_close(energy(embeddings + 5, labels), energy(embeddings, labels))
-    one, scaled = (EnergyConfusion(nothing, weight=1.0)(factor * embeddings, labels).item() for factor in (1, 3))
+    one, scaled = (EnergyConfusionLoss(nothing, weight=1.0)(factor * embeddings, labels).item() for factor in (1, 3))
     assert scaled == pytest.approx(one + 2 * math.log(3))
 
 
@@ -70,14 +72,14 @@ def test_it_is_at_least_the_distance_of_the_means():
 @pytest.mark.parametrize("log", [True, False])
 def test_one_class_is_the_loss_alone(log):
     embeddings, _ = batch(count=3)
-    wrapped = EnergyConfusion(SupConLoss(), weight=1.0, log=log)
+    wrapped = EnergyConfusionLoss(SupConLoss(), weight=1.0, log=log)
     labels = torch.tensor([2, 2, 2])
     assert torch.equal(wrapped(embeddings, labels), SupConLoss()(embeddings, labels))
 
 
 def test_equal_rows_stay_finite():
     embeddings = torch.ones(4, 3, requires_grad=True)
-    value = EnergyConfusion(nothing)(embeddings, torch.tensor([0, 0, 1, 1]))
+    value = EnergyConfusionLoss(nothing)(embeddings, torch.tensor([0, 0, 1, 1]))
     value.backward()
     assert torch.isfinite(value)
     assert (embeddings.grad == 0).all()
@@ -85,10 +87,12 @@ def test_equal_rows_stay_finite():
 
 def test_the_gradient_is_that_of_finite_differences():
     embeddings, labels = batch(count=7)
-    assert torch.autograd.gradcheck(lambda rows: EnergyConfusion(nothing)(rows, labels), embeddings.requires_grad_())
+    assert torch.autograd.gradcheck(
+        lambda rows: EnergyConfusionLoss(nothing)(rows, labels), embeddings.requires_grad_()
+    )
 
 
 @pytest.mark.parametrize("weight", [-0.1, float("inf"), "much"])
 def test_the_weight_is_not_negative(weight):
     with pytest.raises(InputError, match="weight"):
-        EnergyConfusion(SupConLoss(), weight=weight)
+        EnergyConfusionLoss(SupConLoss(), weight=weight)

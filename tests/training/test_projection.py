@@ -8,7 +8,7 @@ from sklearn.decomposition import PCA
 import embedkit as ek
 from embedkit.encoders.encoder import Encoder
 from embedkit.errors import InputError
-from embedkit.losses import EnergyConfusion, ProtoTripletLoss, SoftmaxLoss, SupConLoss
+from embedkit.losses import EnergyConfusionLoss, ProtoTripletLoss, SoftmaxLoss, SupConLoss
 from embedkit.training.projection import fit_projection
 
 
@@ -32,7 +32,7 @@ def purity(vectors, labels):
     [
         SupConLoss(),
         ProtoTripletLoss(),
-        EnergyConfusion(SupConLoss()),
+        EnergyConfusionLoss(SupConLoss()),
         SoftmaxLoss(6, 6),
         peers.MultiSimilarityLoss(),
         peers.ArcFaceLoss(6, 6),
