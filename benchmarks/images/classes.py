@@ -39,7 +39,7 @@ from embedkit.ops.targets import same_key
 from embedkit.ops.vectors import normalize
 from embedkit.training.fit import fit
 
-STEPS, BATCH, RATE = 400, 128, 2e-3
+STEPS, BATCH, RATE = 200, 128, 2e-3
 SEEDS = (0, 1, 2)
 DRAWS = 20
 HALVES = ("02468", "13579")
