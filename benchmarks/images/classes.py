@@ -39,7 +39,7 @@ from embedkit.ops.targets import same_key
 from embedkit.ops.vectors import normalize
 from embedkit.training.fit import fit
 
-STEPS, BATCH, RATE = 200, 128, 2e-3
+STEPS, BATCH, RATE = 200, 64, 2e-3
 SEEDS = (0, 1, 2)
 DRAWS = 20
 HALVES = ("02468", "13579")
@@ -57,9 +57,9 @@ STRETCHED = {
     "9": "middle, ring and little finger",
 }
 
-RUNS = ("Omniglot, one-shot runs", "accuracy, 20 ways, 1 shot")
+RUNS = ("Omniglot, one-shot runs", "20-way 1-shot")
 LETTERS, SIGNS = "Omniglot, new alphabets", "sign digits, new digits"
-SAID = (SIGNS, "accuracy, 2 ways, by text")
+SAID = (SIGNS, "2-way, by text")
 PIXELS, HISTOGRAMS, HAUSDORFF = "pixels", "histograms", "modified Hausdorff distance"
 CONV_NET, LAYER = "ConvNet, trained", "histograms + layer, trained"
 
@@ -213,8 +213,7 @@ def few_shown(dataset: str, pictures: Drawn, encode: Encode) -> Found:
             rest = np.setdiff1d(np.arange(len(labels)), np.concatenate(shown))
             right[rest] += classes[(vectors[rest] @ means.T).argmax(axis=1)] == labels[rest]
             asked[rest] += 1
-        name = f"accuracy, {len(classes)} ways, {shots} shot{'s' * (shots > 1)}"
-        found[dataset, name] = (right / np.maximum(asked, 1))[asked > 0]
+        found[dataset, f"{len(classes)}-way {shots}-shot"] = (right / np.maximum(asked, 1))[asked > 0]
     first = np.array(pictures.makers) <= max(pictures.makers) // 2
     search = keyed_search(vectors[first], vectors[~first], labels[first].tolist(), labels[~first].tolist())
     found[dataset, "recall@1, by others"] = search.values("recall@1")
