@@ -8,6 +8,7 @@ in seconds, and its rows are checked and thrown away.
 import argparse
 import difflib
 import importlib.util
+import json
 import os
 import platform
 import signal
@@ -17,7 +18,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from types import FrameType
@@ -49,14 +50,23 @@ class Benchmark:
         return f"{self.shelf}/{self.name}"
 
     def run(self, smoke: bool) -> list[Row]:
-        """Import the file, call its `run`, and complete what it reports."""
+        """Import the file, call its `run`, and complete what it reports.
+
+        Raises:
+            ResultError: Its rows are not what they must be; the message tells them, so that no measurement is lost.
+        """
         function, commit = self._function(), _commit(self.path.parent)
         started = time.perf_counter()
         with _deadline(SMOKE_SECONDS if smoke else None):
             rows = list(function(smoke))
         seconds = round(time.perf_counter() - started, 2)
         rows = [replace(row, shelf=self.shelf, seconds=seconds, commit=commit, machine=_machine()) for row in rows]
-        validate(rows)
+        try:
+            validate(rows)
+        except ResultError as error:
+            measured = "\n".join(json.dumps(asdict(row), ensure_ascii=False) for row in rows)
+            message = f"{error}\nNothing is stored. This was measured:\n{measured}"
+            raise ResultError(message) from error
         return rows
 
     def _function(self) -> Callable[[bool], Iterable[Row]]:

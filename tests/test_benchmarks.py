@@ -234,6 +234,14 @@ def test_a_failure_fails_the_whole_and_the_others_still_run(
     assert not (root / "results" / "early").exists()
 
 
+def test_what_was_measured_is_told_where_it_cannot_be_stored(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    add(root, "early", "wide", GOOD.replace('"size"', repr("size" * 40)))
+    assert run.main(["wide"], root) == 1
+    said = capsys.readouterr().err
+    assert "Nothing is stored. This was measured:" in said
+    assert '"value": 2.0' in said
+
+
 def test_a_smoke_run_over_its_time_is_interrupted_and_fails(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
