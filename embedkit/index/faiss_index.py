@@ -354,7 +354,10 @@ class FaissIndex:
         mask = self._alive if allowed is None else _mask(allowed, len(self._ids))
         share = mask.mean()
         parameters = self._search_parameters(k, effort, share, None if share == 1 else mask)
-        distances, positions = self._index.search(queries, k, params=parameters)
+        # Importing faiss.contrib.torch_utils, as pytorch-metric-learning's testers do, puts a search that knows no
+        # params into all indexes, and keeps faiss's own under this name.
+        search = getattr(self._index, "search_numpy", self._index.search)
+        distances, positions = search(queries, k, params=parameters)
         short = np.flatnonzero((positions < 0).any(axis=1))
         if len(short):
             exact = self._exact(queries[short], k, np.flatnonzero(mask))

@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-from pytorch_metric_learning.utils.accuracy_calculator import AccuracyCalculator
 
 from embedkit.errors import InputError
 from embedkit.evaluation.class_search import class_search
@@ -35,18 +34,6 @@ def test_the_definitions_in_loops_give_the_same(seed):
     np.testing.assert_array_equal(found.values("recall@1"), first)
     np.testing.assert_array_equal(found.values("recall@5"), five)
     assert found.score("MAP@R") == pytest.approx(np.mean(maps))
-
-
-def test_pytorch_metric_learning_gives_the_same():
-    vectors, labels = batch(count=90)
-    unit = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
-    theirs = AccuracyCalculator(
-        include=("mean_average_precision_at_r", "r_precision", "precision_at_1"), k="max_bin_count"
-    ).get_accuracy(unit, labels)
-    found = class_search(vectors, labels)
-    assert found.score("MAP@R") == pytest.approx(theirs["mean_average_precision_at_r"], abs=1e-6)
-    assert found.score("R-precision") == pytest.approx(theirs["r_precision"], abs=1e-6)
-    assert found.score("recall@1") == pytest.approx(theirs["precision_at_1"], abs=1e-6)
 
 
 def test_worked_by_hand():

@@ -690,3 +690,20 @@ def test_a_forked_child_is_told_and_does_not_hang(tmp_path):
 
     assert in_child(child) == len(calls)
     assert len(index.search(QUERIES, 5).ids) == 5
+
+
+@pytest.mark.parametrize("kind", ["flat", "ivf", "hnsw"])
+def test_what_others_put_into_faiss_does_not_matter(kind):
+    """In a process of its own, since it cannot be taken out again."""
+    script = f"""
+import faiss.contrib.torch_utils, numpy, embedkit
+vectors = numpy.random.default_rng(0).normal(size=(400, 8)).astype("float32")
+index = embedkit.FaissIndex(kind="{kind}")
+index.add(range(400), vectors)
+index.remove([0])
+assert index.search(vectors[1:9], k=3).ids[:, 0].tolist() == list(range(1, 9))
+if "{kind}" != "flat":
+    index.tune(vectors, k=3, recall=0.9)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
