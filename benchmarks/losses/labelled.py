@@ -164,7 +164,7 @@ def _data(read: Callable[[Any], tuple[list[str], list[str]]], learnt: int, smoke
         all_texts, all_labels = read(split)
         names, codes = np.unique(all_labels, return_inverse=True)
         draw = np.random.default_rng(0)
-        chosen = range(0, len(names), 8 if smoke else 1)
+        chosen = range(0, len(names), 16 if smoke else 1)
         orders = [draw.permutation(np.flatnonzero(codes == code)) for code in chosen]
         rows = np.concatenate([order[:count] if split == "train" else order[-count:] for order in orders])
         texts[split], labels[split] = [all_texts[row] for row in rows], codes[rows]
