@@ -87,7 +87,7 @@ class Task:
 def run(smoke: bool) -> Iterator[Row]:
     """Accuracy and recall by way, each beside what the untrained histograms reach."""
     task = _task(smoke)
-    work = partial(measure, task=task, smoke=smoke)
+    work = partial(measure, task=task, steps=2 if smoke else STEPS)
     jobs = [(way, seed) for way in TOWERS for seed in (SEEDS[:1] if smoke else SEEDS)]
     each = [work(job) for job in jobs] if smoke else on_cores(work, jobs)
     found = {way: [one for job, one in zip(jobs, each, strict=True) if job[0] == way] for way in TOWERS}
@@ -130,16 +130,16 @@ def _chance(question: tuple[str, str], task: Task) -> float:
     return 1 / (len(set(task.new_letters.labels)) if question[0] == LETTERS else len(HALVES[0]))
 
 
-def measure(job: tuple[str, int], *, task: Task, smoke: bool) -> Found:
+def measure(job: tuple[str, int], *, task: Task, steps: int) -> Found:
     """All that one way finds with one seed."""
     way, seed = job
-    learn = partial(learnt, way=way, seed=seed, steps=2 if smoke else STEPS)
+    learn = partial(learnt, way=way, seed=seed, steps=steps)
     encode = learn(task.letters)
     found: Found = {RUNS: by_runs(task.runs, encode), **few_shown(LETTERS, task.new_letters, encode)}
     halves = [few_shown(SIGNS, task.signs.of(HALVES[1 - half]), learn(task.signs.of(HALVES[half]))) for half in (0, 1)]
     found |= {question: np.concatenate([each[question] for each in halves]) for question in halves[0]}
     if way in (HISTOGRAMS, LAYER):
-        found[SAID] = np.concatenate([from_texts(task, pair, way, seed, smoke) for pair in LEFT_OUT])
+        found[SAID] = np.concatenate([from_texts(task, pair, way, seed, steps) for pair in LEFT_OUT])
     return found
 
 
@@ -159,7 +159,7 @@ def learnt(pictures: Drawn, *, way: str, seed: int, steps: int) -> Encode:
     return encoder.encode
 
 
-def from_texts(task: Task, pair: str, way: str, seed: int, smoke: bool) -> NDArray[np.float64]:
+def from_texts(task: Task, pair: str, way: str, seed: int, steps: int) -> NDArray[np.float64]:
     """Whether each picture of two digits gets the right one of two descriptions, by what was learnt from the others."""
     known = task.signs.of([digit for digit in STRETCHED if digit not in pair])
     centre = np.mean([task.said[digit] for digit in set(known.labels)], axis=0)
@@ -173,7 +173,7 @@ def from_texts(task: Task, pair: str, way: str, seed: int, smoke: bool) -> NDArr
         encoder = histogram_encoder(dim=texts.shape[1], augment=RandomViews(mirror=False), seed=seed, device="cpu")
         labels = np.hstack([texts, np.array([[int(label)] for label in known.labels], dtype=np.float32)])
         loss = Towards(PairContrastiveLoss(target=same_key), "keys")
-        _fit(encoder, {"image": list(known.images), "label": labels}, loss, 2 if smoke else STEPS, seed)
+        _fit(encoder, {"image": list(known.images), "label": labels}, loss, steps, seed)
         pictures = encoder.encode(asked.images)
     head = ZeroShotClassifier().fit(np.stack([said[digit] for digit in pair]), list(pair))
     return np.array([guess == label for guess, label in zip(head.predict(pictures), asked.labels, strict=True)], float)

@@ -9,8 +9,7 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_mutual_info_score, normalized_mutual_info_score
 
 from embedkit.errors import InputError
-from embedkit.evaluation.class_search import class_labels
-from embedkit.ops.vectors import as_embeddings, normalize
+from embedkit.ops.vectors import as_embeddings, as_labels, normalize
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ def class_clusters(embeddings: Any, labels: ArrayLike, *, seed: int = 0) -> Clas
         None; k-means and scores are scikit-learn's.
     """
     vectors = normalize(as_embeddings(embeddings))
-    classes = class_labels(labels, len(vectors))
+    classes = as_labels(labels, len(vectors))
     count = len(np.unique(classes))
     if count < 2:
         raise InputError(f"there must be two classes; received {len(vectors)} vectors of {count}")

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from embedkit.errors import InputError
 from embedkit.evaluation.items import Items
 from embedkit.evaluation.pair_search import ROUNDING
-from embedkit.ops.vectors import as_embeddings, normalize
+from embedkit.ops.vectors import as_embeddings, as_labels, normalize
 
 METRICS = ("MAP@R", "R-precision", "recall@1", "recall@10")
 _METRIC = re.compile(r"MAP@R|R-precision|recall@[1-9]\d*")
@@ -98,7 +98,7 @@ def class_search(embeddings: Any, labels: ArrayLike) -> ClassSearch:
         None.
     """
     vectors = normalize(as_embeddings(embeddings))
-    classes = class_labels(labels, len(vectors))
+    classes = as_labels(labels, len(vectors))
     _, codes, counts = np.unique(classes, return_inverse=True, return_counts=True)
     rows = np.flatnonzero(counts[codes] > 1)
     if not len(rows):
@@ -120,17 +120,3 @@ def _average_precision(ranks: NDArray[np.int64]) -> float:
     """Over the first R ranks, R being how many there are to find."""
     within = ranks[ranks <= len(ranks)]
     return float((np.arange(1, len(within) + 1) / within).sum() / len(ranks))
-
-
-def class_labels(labels: ArrayLike, count: int) -> NDArray[Any]:
-    """One integer for each of so many vectors.
-
-    Raises:
-        InputError: They are not.
-    """
-    classes = np.asarray(labels)
-    if classes.shape != (count,) or classes.dtype.kind not in "iu":
-        raise InputError(
-            f"labels must be one integer for each of {count} vectors; received {classes.dtype} {classes.shape}"
-        )
-    return classes

@@ -3,7 +3,8 @@
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Int64
+from numpy.typing import ArrayLike
 
 from embedkit.errors import InputError
 from embedkit.types import Embeddings, Mask
@@ -42,6 +43,27 @@ def as_embeddings(value: Any, *, dim: int | None = None, what: str = "embeddings
         floats: Embeddings = np.ascontiguousarray(array, dtype=np.float32)
     _check_finite(floats, what)
     return floats
+
+
+def as_labels(value: ArrayLike, count: int) -> Int64[np.ndarray, "n"]:
+    """Check classes that come from outside and return them as int64 (n,).
+
+    Args:
+        value: Array-like of integers, shape (n,).
+        count: How many there must be.
+
+    Raises:
+        InputError: They are not one integer each.
+
+    Example:
+        >>> as_labels([3, 1], 2).tolist()
+        [3, 1]
+    """
+    labels = np.asarray(value)
+    if labels.shape != (count,) or labels.dtype.kind not in "iu":
+        message = f"labels must be one integer for each of {count} vectors; received {labels.dtype} {labels.shape}"
+        raise InputError(message)
+    return labels.astype(np.int64)
 
 
 def as_real(value: Any, what: str) -> np.ndarray[Any, np.dtype[Any]]:

@@ -119,7 +119,7 @@ def fit(  # noqa: PLR0913 (what a training run is made of)
         message = f"encoder must be an embedkit.Encoder; received {type(encoder).__name__}: open it with embedkit.load"
         raise InputError(message)
     dataset = as_dataset(examples)
-    _check_loss(loss, dataset.column_names)
+    check_loss(loss, dataset.column_names)
     positive("epochs", epochs)
     whole("batch_size", batch_size)
     positive("learning_rate", learning_rate)
@@ -195,8 +195,12 @@ def fit(  # noqa: PLR0913 (what a training run is made of)
     return _done(trainer.state)
 
 
-def _check_loss(loss: Any, columns: list[str]) -> None:
-    """Check that a loss on tensors takes as many arguments as there are columns."""
+def check_loss(loss: Any, columns: list[str]) -> None:
+    """Check that a loss on tensors takes as many arguments as there are columns.
+
+    Raises:
+        InputError: It does not, or is no instance of a loss.
+    """
     if not isinstance(loss, nn.Module):
         message = f"loss must be an instance of a loss, such as CoSENTLoss(); received {loss!r:.100}"
         raise InputError(message)

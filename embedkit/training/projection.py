@@ -12,9 +12,10 @@ from torch import nn
 from tqdm import trange
 
 from embedkit.errors import InputError
-from embedkit.losses.arguments import check_labels, not_negative, positive, whole
-from embedkit.ops.vectors import as_embeddings, normalize
+from embedkit.losses.arguments import not_negative, positive, whole
+from embedkit.ops.vectors import as_embeddings, as_labels, normalize
 from embedkit.training.batches import check_per_class, class_batches
+from embedkit.training.fit import check_loss
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +87,8 @@ def fit_projection(  # noqa: PLR0913 (what a training run is made of)
         The map.
 
     Raises:
-        InputError: An argument is out of range, X is no matrix of finite numbers, or y not one integer a row.
+        InputError: An argument is out of range, `loss` is no instance of a loss, X is no matrix of finite numbers, or y
+            not one integer a row.
 
     Example:
         >>> from embedkit.losses import SupConLoss
@@ -95,9 +97,9 @@ def fit_projection(  # noqa: PLR0913 (what a training run is made of)
         >>> projection.transform(X).shape
         (40, 4)
     """
+    check_loss(loss, ["embeddings", "labels"])
     vectors = as_embeddings(X, what="X")
-    labels = torch.as_tensor(np.asarray(y))
-    check_labels(labels, len(vectors))
+    labels = torch.from_numpy(as_labels(y, len(vectors)))
     if not len(vectors) or not 1 <= whole("dim", dim) <= vectors.shape[1]:
         raise InputError(f"X must have rows, and dim be at most its width; received X of {vectors.shape} and dim={dim}")
     check_per_class(per_class, whole("batch_size", batch_size))

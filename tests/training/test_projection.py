@@ -8,7 +8,7 @@ from sklearn.decomposition import PCA
 import embedkit as ek
 from embedkit.encoders.encoder import Encoder
 from embedkit.errors import InputError
-from embedkit.losses import EnergyConfusionLoss, ProtoTripletLoss, SoftmaxLoss, SupConLoss
+from embedkit.losses import EnergyConfusionLoss, InfoNCELoss, ProtoTripletLoss, SoftmaxLoss, SupConLoss
 from embedkit.training.projection import fit_projection
 
 
@@ -89,8 +89,11 @@ def test_an_encoder_can_end_in_it(tmp_path):
     [
         ({"dim": 0}, "dim"),
         ({"dim": 21}, "dim be at most its width"),
-        ({"y": np.zeros(120)}, "labels must be a tensor of one integer"),
-        ({"y": [0, 1]}, "labels must be a tensor of one integer"),
+        ({"y": np.zeros(120)}, "labels must be one integer for each of 120"),
+        ({"y": [0, 1]}, "labels must be one integer for each of 120"),
+        ({"y": ["a"] * 120}, "labels must be one integer for each of 120"),
+        ({"loss": SupConLoss}, "loss must be an instance of a loss"),
+        ({"loss": InfoNCELoss}, "loss must be an instance of a loss"),
         ({"X": np.full((120, 20), np.nan)}, "X must"),
         ({"X": np.zeros((0, 20)), "y": np.zeros(0, dtype=int)}, "X must have rows"),
         ({"per_class": 1}, "per_class"),
@@ -103,4 +106,4 @@ def test_an_encoder_can_end_in_it(tmp_path):
 def test_what_cannot_be_is_said(change, message):
     X, y = noisy()
     with pytest.raises(InputError, match=message):
-        fit_projection(SupConLoss(), **{"X": X, "y": y, "dim": 4, **change})
+        fit_projection(**{"loss": SupConLoss(), "X": X, "y": y, "dim": 4, **change})

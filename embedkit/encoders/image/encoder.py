@@ -172,7 +172,7 @@ def histogram_encoder(
         processing: How pictures become tensors, within 0 … 1; None takes 32 x 32 pixels.
         dim: Width of the vectors, which have length 1; None gives the 832 numbers of `Histograms` themselves.
         width: Of the one hidden layer, where `dim` is given.
-        dropout: Behind it, 0 … 1.
+        dropout: Behind it, from 0 and below 1.
         augment: As in `conv_encoder`; its brightness is a share of the whole scale here.
         seed: Of the weights.
         device: Such as "cpu" or "cuda"; None takes the best there is.
@@ -204,7 +204,7 @@ def histogram_encoder(
     network: list[Any] = []
     if dim is not None:
         check_sizes(dim=dim, width=width)
-        if not 0 <= dropout < 1:
+        if isinstance(dropout, bool) or not isinstance(dropout, int | float) or not 0 <= dropout < 1:
             raise InputError(f"dropout must be a share below 1; received {dropout!r}")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -274,4 +274,8 @@ def vit_encoder(
 
 def _read(processing: ImageProcessing, augment: RandomViews | None) -> list[Any]:
     """First modules of an encoder of small pictures."""
+    if not isinstance(augment, RandomViews | None):
+        raise InputError(
+            f"augment must be a RandomViews, of embedkit.modules.augmentation, or None; received {augment!r}"
+        )
     return [ImageInput(processing), *([augment] if augment is not None else [])]

@@ -179,6 +179,8 @@ def test_histograms_alone_or_with_a_network_behind_them(tmp_path):
         ({"dim": 0}, "dim must be an integer from 1"),
         ({"dim": 4, "width": 2.5}, "width must be an integer from 1"),
         ({"dim": 4, "dropout": 1.0}, "dropout must be a share below 1"),
+        ({"dim": 4, "dropout": "half"}, "dropout must be a share below 1"),
+        ({"augment": True}, "augment must be a RandomViews"),
         ({"processing": ImageProcessing(size=8, mean=(0.5, 0.5, 0.5))}, "mean 0 and std 1"),
     ],
 )
