@@ -150,6 +150,33 @@ def check_labels(labels: Any, count: int) -> None:
         raise InputError(message.format(described(labels)))
 
 
+def check_narrower(embeddings: Any, dim: int) -> None:
+    """Check that embeddings are floating, (n, width), no wider than the weights they meet.
+
+    Raises:
+        InputError: They are not.
+    """
+    check_rows(embeddings=embeddings)
+    if embeddings.shape[1] > dim:
+        message = (
+            f"embeddings must be at most {dim} wide; received {described(embeddings)}: "
+            "build the loss with their width as dim"
+        )
+        raise InputError(message)
+
+
+def check_classes(labels: Any, count: int, num_classes: int) -> None:
+    """Check that there is one class for each embedding: an integer, 0 … num_classes − 1.
+
+    Raises:
+        InputError: There is not.
+    """
+    check_labels(labels, count)
+    if count and not 0 <= int(labels.min()) <= int(labels.max()) < num_classes:
+        message = f"labels must be classes, 0 … {num_classes - 1}; received {int(labels.min())} … {int(labels.max())}"
+        raise InputError(message)
+
+
 def described(value: Any) -> str:
     """What came, in few words."""
     if isinstance(value, Tensor):

@@ -5,8 +5,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.nn import functional
 
-from embedkit.errors import InputError
-from embedkit.losses.arguments import check_labels, check_rows, described, whole
+from embedkit.losses.arguments import check_classes, check_narrower, whole
 from embedkit.ops.similarity import dot_product
 
 
@@ -63,12 +62,7 @@ class SoftmaxLoss(nn.Module):
         """
         logits = self.logits(embeddings)
         count, num_classes = logits.shape
-        check_labels(labels, count)
-        if count and not 0 <= int(labels.min()) <= int(labels.max()) < num_classes:
-            message = (
-                f"labels must be classes, 0 … {num_classes - 1}; received {int(labels.min())} … {int(labels.max())}"
-            )
-            raise InputError(message)
+        check_classes(labels, count, num_classes)
         total = functional.cross_entropy(logits, labels.long(), reduction="sum")
         return total / max(count, 1)
 
@@ -84,13 +78,7 @@ class SoftmaxLoss(nn.Module):
         Raises:
             InputError: The embeddings are none or too wide.
         """
-        check_rows(embeddings=embeddings)
-        if embeddings.shape[1] > self.weights.shape[1]:
-            message = (
-                f"embeddings must be at most {self.weights.shape[1]} wide; received {described(embeddings)}: "
-                "build the loss with their width as dim"
-            )
-            raise InputError(message)
+        check_narrower(embeddings, self.weights.shape[1])
         return dot_product(embeddings, self.weights[:, : embeddings.shape[1]]) + self.bias
 
     def extra_repr(self) -> str:
