@@ -72,8 +72,8 @@ def _rows(*parts: str) -> list[tuple[str, str]]:
         return [(first, second) for first, second in list(csv.reader(file))[1:]]
 
 
-def trec(split: Literal["train", "test"]) -> tuple[list[str], list[str]]:
-    """Questions and what they ask for, of 6; the test split without what stands in the other too.
+def trec(split: Literal["train", "test"], *, fine: bool = False) -> tuple[list[str], list[str]]:
+    """Questions and what they ask for, of 6 or 50; the test split without what stands in the other too.
 
     Raises:
         DataMissing: The data set is not there.
@@ -81,7 +81,8 @@ def trec(split: Literal["train", "test"]) -> tuple[list[str], list[str]]:
 
     def read(name: str) -> list[tuple[str, str]]:
         lines = data_folder("text", "trec", f"TREC.{name}").read_text("latin-1").strip().split("\n")
-        return [(text, label.partition(":")[0]) for label, _, text in (line.partition(" ") for line in lines)]
+        pairs = [(text, label) for label, _, text in (line.partition(" ") for line in lines)]
+        return pairs if fine else [(text, label.partition(":")[0]) for text, label in pairs]
 
     known = {text for text, _ in read("train")} if split == "test" else set()
     kept = [(text, label) for text, label in read(split) if text not in known]

@@ -32,6 +32,19 @@ def callable_loss(loss: Any) -> Loss:
     return wrapped
 
 
+def labelled_loss(loss: Any) -> Loss:
+    """The loss with labels that a wrapper wraps.
+
+    Raises:
+        InputError: As `callable_loss`, or it takes the numbers of rows for labels.
+    """
+    wrapped = callable_loss(loss)
+    if hasattr(loss, "num_rows"):
+        message = f"loss must take classes; received {type(loss).__name__}, which takes numbers of rows: wrap within it"
+        raise InputError(message)
+    return wrapped
+
+
 def callable_similarity(similarity: Any) -> Similarity:
     """What compares embeddings.
 

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from embedkit.losses.arguments import Loss, callable_loss, check_labels, check_rows, not_negative
+from embedkit.losses.arguments import Loss, check_labels, check_rows, labelled_loss, not_negative
 from embedkit.ops.labels import class_means
 
 _LEAST = 1e-12
@@ -47,7 +47,7 @@ class EnergyConfusionLoss(nn.Module):
 
     def __init__(self, loss: Loss, *, weight: float = 0.1, log: bool = True) -> None:
         super().__init__()
-        self.loss = callable_loss(loss)
+        self.loss = labelled_loss(loss)
         self.weight = not_negative("weight", weight)
         self.log = log
 
@@ -64,13 +64,18 @@ class EnergyConfusionLoss(nn.Module):
         Raises:
             InputError: The embeddings are none, or the labels are not one integer for each.
         """
+        wrapped, confusion = self.terms(embeddings, labels).values()
+        return wrapped + confusion
+
+    def terms(self, embeddings: Float[Tensor, "n dim"], labels: Shaped[Tensor, "n"]) -> dict[str, Tensor]:
+        """What the loss is the sum of: "wrapped" and "confusion"."""
         check_rows(embeddings=embeddings)
         check_labels(labels, len(embeddings))
-        value: Tensor = self.loss(embeddings, labels)
+        wrapped: Tensor = self.loss(embeddings, labels)
         if not self.weight or len(torch.unique(labels)) < 2:
-            return value
+            return {"wrapped": wrapped, "confusion": torch.zeros_like(wrapped)}
         energy = _energy(embeddings, labels)
-        return value + self.weight * (energy.clamp(min=_LEAST).log() if self.log else energy)
+        return {"wrapped": wrapped, "confusion": self.weight * (energy.clamp(min=_LEAST).log() if self.log else energy)}
 
     def extra_repr(self) -> str:
         """The settings, which tell one training run from another."""

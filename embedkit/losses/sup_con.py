@@ -5,7 +5,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from embedkit.losses.arguments import Similarity, callable_similarity, check_labels, check_rows, positive
-from embedkit.ops.labels import mean_where, same_class
+from embedkit.ops.labels import multi_positive_cross_entropy, same_class
 from embedkit.ops.similarity import cosine_similarity
 
 
@@ -56,13 +56,23 @@ class SupConLoss(nn.Module):
         """
         check_rows(embeddings=embeddings)
         check_labels(labels, len(embeddings))
-        positives, negatives = same_class(labels)
-        logits = self.similarity(embeddings, embeddings) / self.temperature
-        # The lowest finite number instead of -inf, so that a batch of one has a gradient.
-        others = logits.masked_fill(~(positives | negatives), torch.finfo(logits.dtype).min)
-        found = others.log_softmax(dim=1).masked_fill(~positives, 0).sum(dim=1)
-        count = positives.sum(dim=1)
-        return mean_where(-found / count.clamp(min=1), count > 0)
+        return self.of_pairs(self.similarity(embeddings, embeddings), *same_class(labels))
+
+    def of_pairs(
+        self, similarities: Float[Tensor, "n m"], positives: Shaped[Tensor, "n m"], negatives: Shaped[Tensor, "n m"]
+    ) -> Float[Tensor, ""]:
+        """The loss of anchors and what they are compared with, each partly positive, partly negative.
+
+        Args:
+            similarities: (n, m).
+            positives: How far each is a positive: a mask, or 0 … 1.
+            negatives: How far each is a negative.
+
+        Returns:
+            0-d.
+        """
+        among = positives | negatives if positives.dtype == torch.bool else positives + negatives
+        return multi_positive_cross_entropy(similarities / self.temperature, positives, among)
 
     def extra_repr(self) -> str:
         """The setting, which tells one training run from another."""

@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from typing import Any, Literal
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from embedkit.errors import InputError
-from embedkit.losses.arguments import Loss, callable_loss, described, not_negative, one_of, positive, whole, widths
+from embedkit.losses.arguments import Loss, callable_loss, not_negative, one_of, positive, widths
 from embedkit.losses.cells import cell, check_widths, divergence, grid_of, rows
+from embedkit.losses.draws import Draws
 
 _TEMPERATURES = {"paper": 1.0, "sentence_transformers": 0.3}
 
@@ -46,6 +45,7 @@ class TwoDMatryoshkaLoss(nn.Module):
         InputError: `loss` is no instance, `dims` are not widths, or a setting is out of range.
 
     Example:
+        >>> import torch
         >>> from embedkit.losses import CoSENTLoss
         >>> first, second = torch.randn(2, 6, 10, 384)  # 6 layers, 10 pairs, 384 dimensions
         >>> loss = TwoDMatryoshkaLoss(CoSENTLoss(), [64, 128, 384])
@@ -84,7 +84,7 @@ class TwoDMatryoshkaLoss(nn.Module):
         self.form = form
         self.kl_weight = not_negative("kl_weight", kl_weight)
         self.temperature = positive("temperature", _TEMPERATURES[form] if temperature is None else temperature)
-        self._generator = torch.Generator().manual_seed(whole("seed", seed, least=0))
+        self.draws = Draws(seed)
 
     def forward(self, *tensors: Any) -> Float[Tensor, ""]:
         """The loss of one batch; draws anew.
@@ -119,26 +119,7 @@ class TwoDMatryoshkaLoss(nn.Module):
         return [last, (self._layer(depth), self._dim())] if depth > 1 else [last]
 
     def _layer(self, depth: int) -> int:
-        return 1 + self._draw(depth - 1) if depth > 1 else depth
+        return 1 + self.draws.integer(depth - 1) if depth > 1 else depth
 
     def _dim(self) -> int:
-        return self.dims[self._draw(len(self.dims))]
-
-    def _draw(self, count: int) -> int:
-        return int(torch.randint(count, (), generator=self._generator))
-
-    def get_extra_state(self) -> Tensor:
-        """State of the generator, which torch puts into `state_dict()`."""
-        return self._generator.get_state()
-
-    def set_extra_state(self, state: Any) -> None:
-        """Take up the state that `get_extra_state` gave; `load_state_dict` calls this.
-
-        Raises:
-            InputError: It is no state of a generator.
-        """
-        try:
-            self._generator.set_state(state.cpu())
-        except (AttributeError, RuntimeError, TypeError) as error:
-            message = f"the state must be one that `state_dict()` of this loss gave; received {described(state)}"
-            raise InputError(message) from error
+        return self.dims[self.draws.integer(len(self.dims))]

@@ -45,6 +45,30 @@ def masked_softmax(logits: Float[Tensor, "n m"], mask: Bool[Tensor, "n m"]) -> F
     return logits.masked_fill(~mask, lowest).softmax(dim=1).masked_fill(~mask, 0)
 
 
+def log_sum_exp(logits: Float[Tensor, "n m"], weights: Shaped[Tensor, "n m"]) -> Float[Tensor, "n"]:
+    """Of each row log Σ_j weights_ij exp(logits_ij).
+
+    Where all weights are 0, the lowest finite number, without a gradient.
+
+    Args:
+        logits: (n, m).
+        weights: 0 or more; a mask, or numbers. They have no gradient.
+
+    Returns:
+        (n,).
+
+    Example:
+        >>> round(log_sum_exp(torch.zeros(1, 3), torch.tensor([[0.0, 0.5, 1.5]])).item(), 4)  # ln 2
+        0.6931
+    """
+    lowest = torch.finfo(logits.dtype).min
+    if weights.dtype == torch.bool:
+        return logits.masked_fill(~weights, lowest).logsumexp(dim=1)
+    counted = weights > 0
+    shifted = logits + weights.masked_fill(~counted, 1).log()
+    return shifted.masked_fill(~counted, lowest).logsumexp(dim=1)
+
+
 def mean_where(values: Float[Tensor, "n"], mask: Bool[Tensor, "n"]) -> Float[Tensor, ""]:
     """Mean of the values at the places of a mask; 0, with a gradient of 0, where there is none.
 
@@ -60,6 +84,31 @@ def mean_where(values: Float[Tensor, "n"], mask: Bool[Tensor, "n"]) -> Float[Ten
         3.5
     """
     return values.masked_fill(~mask, 0).sum() / mask.sum().clamp(min=1)
+
+
+def multi_positive_cross_entropy(
+    logits: Float[Tensor, "n m"], positives: Shaped[Tensor, "n m"], among: Shaped[Tensor, "n m"]
+) -> Float[Tensor, ""]:
+    """Cross-entropy of finding each positive of a row among others; its mean over the rows that have one.
+
+        mean_i  −1 / |P_i| · Σ_{p ∈ P_i} log( exp(l_ip) / Σ_{a ∈ A_i} exp(l_ia) )
+
+    Args:
+        logits: (n, m).
+        positives: P: a mask, or how far each is a positive, 0 … 1.
+        among: A, a mask or numbers likewise.
+
+    Returns:
+        0-d; 0 where no row has a positive.
+
+    Example:
+        >>> mask = torch.tensor([[True, True, False]])
+        >>> round(multi_positive_cross_entropy(torch.zeros(1, 3), mask, mask).item(), 4)  # ln 2
+        0.6931
+    """
+    count = positives.sum(dim=1)
+    lacking = count * log_sum_exp(logits, among) - (positives * logits).sum(dim=1)
+    return mean_where(lacking / count.masked_fill(count == 0, 1), count > 0)
 
 
 @dataclass(frozen=True)

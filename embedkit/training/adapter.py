@@ -41,9 +41,13 @@ class TensorLoss(nn.Module):
         super().__init__()
         self.model, self.loss, self.by_layer = model, loss, by_layer
 
-    def forward(self, sentence_features: Iterable[dict[str, Any]], labels: Tensor | None = None) -> Tensor:
-        """The loss of one batch, 0-d."""
-        return self.compute_loss_from_embeddings(self._embed(list(sentence_features)), labels)
+    def forward(
+        self, sentence_features: Iterable[dict[str, Any]], labels: Tensor | None = None
+    ) -> Tensor | dict[str, Tensor]:
+        """The loss of one batch, 0-d; or what it is the sum of, by name, if the loss has `terms`."""
+        tensors = [*self._embed(list(sentence_features)), *([] if labels is None else [labels])]
+        value: Tensor | dict[str, Tensor] = getattr(self.loss, "terms", self.loss)(*tensors)
+        return value
 
     def compute_loss_from_embeddings(self, embeddings: list[Tensor], labels: Tensor | None) -> Tensor:
         """The loss of vectors that are known already: what sentence-transformers' wrappers of losses call."""

@@ -5,17 +5,18 @@ import inspect
 import math
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from datasets import Dataset
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from sentence_transformers.base.evaluation import BaseEvaluator
 from torch import nn
-from transformers import EarlyStoppingCallback, PrinterCallback
+from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback
 
 from embedkit.encoders.encoder import Encoder
 from embedkit.encoders.fingerprint import fingerprint
@@ -26,6 +27,7 @@ from embedkit.io import write_atomic
 from embedkit.losses.arguments import not_negative, positive, whole
 from embedkit.training.adapter import TensorLoss
 from embedkit.training.examples import Examples, as_dataset
+from embedkit.training.memory import begin_epoch, remembers, with_row_numbers
 from embedkit.training.runs import claim, own_random_numbers, settings
 
 Score = Callable[[Encoder], float]
@@ -41,12 +43,14 @@ class Training:
     Attributes:
         steps: Optimiser steps, those of the run it went on from included.
         losses: (step, mean loss since the one before).
+        terms: The same of what the loss is the sum of, by name, if it has `terms`.
         scores: (step, score on development data).
         best_step: Whose weights the encoder has: the step of the best score, else the last.
     """
 
     steps: int
     losses: tuple[tuple[int, float], ...]
+    terms: dict[str, tuple[tuple[int, float], ...]]
     scores: tuple[tuple[int, float], ...]
     best_step: int
 
@@ -79,7 +83,8 @@ def fit(  # noqa: PLR0913 (what a training run is made of)
         encoder: What is trained. It is as it was when the run fails before its first step.
         examples: Columns of texts in the order of the loss's arguments, and labels or scores if it takes them.
         loss: A loss on tensors of `embedkit.losses` (or pytorch-metric-learning); one whose attribute `by_layer` is
-            True gets the vectors behind every layer. One that has an attribute `model`, as sentence-transformers'
+            True gets the vectors behind every layer; one that has `num_rows` the number of each example for a label,
+            and `begin_epoch` is told when an epoch begins. One that has an attribute `model`, as sentence-transformers'
             own losses have, encodes the columns itself.
         epochs: Passes over the examples, > 0.
         batch_size: Examples a step, ≥ 1.
@@ -172,6 +177,8 @@ def fit(  # noqa: PLR0913 (what a training run is made of)
             dataloader_pin_memory=encoder.device.type != "cpu",
             **options,
         )
+        if remembers(loss, len(dataset)):
+            dataset = with_row_numbers(dataset)
         adapted = TensorLoss(encoder, loss, by_layer=getattr(loss, "by_layer", False))
         if lora:
             torch.manual_seed(seed)
@@ -184,7 +191,7 @@ def fit(  # noqa: PLR0913 (what a training run is made of)
                 train_dataset=dataset,
                 loss=loss if hasattr(loss, "model") else adapted,
                 evaluator=_Evaluator(score) if score else None,
-                callbacks=[EarlyStoppingCallback(patience)] if patience else [],
+                callbacks=[_Epochs(loss, encoder, dataset), *([EarlyStoppingCallback(patience)] if patience else [])],
             )
             trainer.remove_callback(PrinterCallback)
             trainer.train(resume_from_checkpoint=str(last) if last else None)
@@ -192,7 +199,7 @@ def fit(  # noqa: PLR0913 (what a training run is made of)
             if lora:
                 merge_lora(encoder)
             encoder.eval()
-    return _done(trainer.state)
+    return _done(trainer.state, trainer.accum_loss_components["train"].keys() - {"steps"})
 
 
 def check_loss(loss: Any, columns: list[str]) -> None:
@@ -258,6 +265,23 @@ class _Trainer(SentenceTransformerTrainer):
         return objective  # type: ignore[no-any-return]
 
 
+class _Epochs(TrainerCallback):
+    """Tells the loss when an epoch begins."""
+
+    def __init__(self, loss: nn.Module, encoder: Encoder, dataset: Dataset) -> None:
+        self.loss, self.encoder, self.dataset = loss, encoder, dataset
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        del args, control
+        begin_epoch(self.loss, int(state.epoch or 0), self._embed)
+
+    def _embed(self) -> Any:
+        training = self.encoder.training
+        embeddings = self.encoder.encode(self.dataset[self.dataset.column_names[0]][:])
+        self.encoder.train(training)
+        return embeddings
+
+
 class _Evaluator(BaseEvaluator):
     """`score` in the form that the trainer asks."""
 
@@ -273,8 +297,12 @@ class _Evaluator(BaseEvaluator):
         return {"score": value}
 
 
-def _done(state: Any) -> Training:
+def _done(state: Any, names: Iterable[str]) -> Training:
     losses = tuple((entry["step"], entry["loss"]) for entry in state.log_history if "loss" in entry)
     scores = tuple((entry["step"], entry["eval_score"]) for entry in state.log_history if "eval_score" in entry)
     best = max(scores, key=lambda entry: entry[1])[0] if scores else state.global_step
-    return Training(state.global_step, losses, scores, best)
+    terms = {
+        name: tuple((entry["step"], entry[name]) for entry in state.log_history if name in entry)
+        for name in sorted(names)
+    }
+    return Training(state.global_step, losses, terms, scores, best)

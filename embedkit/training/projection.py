@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sentence_transformers.base.modules import Dense
-from torch import nn
+from torch import Tensor, nn
 from tqdm import trange
 
 from embedkit.errors import InputError
@@ -16,6 +16,7 @@ from embedkit.losses.arguments import not_negative, positive, whole
 from embedkit.ops.vectors import as_embeddings, as_labels, normalize
 from embedkit.training.batches import check_per_class, class_batches
 from embedkit.training.fit import check_loss
+from embedkit.training.memory import begin_epoch, remembers
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +72,8 @@ def fit_projection(  # noqa: PLR0913 (what a training run is made of)
     to `dim` can. Adam, at one rate; the loss's own weights are trained too.
 
     Args:
-        loss: Called with embeddings (batch, dim) and labels (batch,), such as those of `embedkit.losses`.
+        loss: Called with embeddings (batch, dim) and labels (batch,), such as those of `embedkit.losses`. One that
+            has `num_rows` gets the rows of X for labels, and `begin_epoch` is told when an epoch begins.
         X: Vectors of a frozen encoder, (n, width).
         y: Classes, (n,) integers.
         dim: Width of the map's vectors, 1 … width.
@@ -105,20 +107,28 @@ def fit_projection(  # noqa: PLR0913 (what a training run is made of)
     check_per_class(per_class, whole("batch_size", batch_size))
     whole("steps", steps)
     rows = torch.from_numpy(vectors)
+    told = torch.arange(len(rows)) if remembers(loss, len(rows)) else labels
     weights = nn.Parameter(torch.from_numpy(_principal_directions(vectors, dim)))
     optimizer = torch.optim.AdamW(
         [weights, *loss.parameters()],
         lr=positive("learning_rate", learning_rate),
         weight_decay=not_negative("weight_decay", weight_decay),
     )
+
+    def embed(some: slice | list[int]) -> Tensor:
+        return nn.functional.normalize(rows[some] @ weights, dim=1)
+
     losses: list[float] = []
+    epoch = 0
     batches: Iterator[list[int]] = iter(())
     for step in trange(steps, disable=None if show_progress_bar is None else not show_progress_bar):
         batch = next(batches, None)
         if batch is None:
+            begin_epoch(loss, epoch, lambda: embed(slice(None)).detach().numpy())
+            epoch += 1
             batches = class_batches(labels.tolist(), batch_size, per_class, seed=seed + step)
             batch = next(batches)
-        value = loss(nn.functional.normalize(rows[batch] @ weights, dim=1), labels[batch])
+        value = loss(embed(batch), told[batch])
         optimizer.zero_grad()
         value.backward()
         optimizer.step()

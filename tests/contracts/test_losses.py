@@ -10,24 +10,41 @@ from torch import nn
 
 from embedkit.errors import InputError
 from embedkit.losses import (
+    ArcFaceLoss,
     CACRLoss,
+    ContrastiveLoss,
     CoSENTLoss,
     EnergyConfusionLoss,
     EspressoLoss,
+    GrassmannLoss,
+    ICNNLoss,
     InfoNCELoss,
     MatryoshkaLoss,
+    MetrixLoss,
+    MultiSimilarityLoss,
+    NormDirectionLoss,
     PairContrastiveLoss,
     ProtoTripletLoss,
+    ProxyAnchorLoss,
+    SBCLLoss,
     SigmoidPairLoss,
+    SimLAPLoss,
     SoftmaxLoss,
     StarbucksLoss,
     SupConLoss,
+    TripletLoss,
     TwoDMatryoshkaLoss,
 )
+from embedkit.ops.mining import hard_triplets
 from embedkit.ops.targets import same_key
 
 COUNT, DIM, LAYERS, CLASSES = 6, 16, 3, 3
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
+
+
+def in_subclasses(loss):
+    loss.begin_epoch(0, lambda: np.eye(3))
+    return loss
 
 
 @dataclass(frozen=True)
@@ -63,6 +80,19 @@ LOSSES = {
     "SupConLoss": (lambda: SupConLoss(temperature=0.2), LABELLED),
     "CACRLoss": (lambda: CACRLoss(negative_sharpness=1.0), LABELLED),
     "ProtoTripletLoss": (lambda: ProtoTripletLoss(margin=1.0), LABELLED),
+    "ContrastiveLoss": (lambda: ContrastiveLoss(margin=0.2), LABELLED),
+    "MultiSimilarityLoss": (lambda: MultiSimilarityLoss(negative_scale=5.0), LABELLED),
+    "TripletLoss": (lambda: TripletLoss(margin=0.5), LABELLED),
+    "TripletLoss, hard": (lambda: TripletLoss(margin=0.5, mine=hard_triplets), LABELLED),
+    "ArcFaceLoss": (lambda: ArcFaceLoss(DIM, CLASSES, scale=8.0, seed=1), LABELLED),
+    "ProxyAnchorLoss": (lambda: ProxyAnchorLoss(DIM, CLASSES, scale=8.0), LABELLED),
+    "ICNNLoss": (lambda: ICNNLoss(k=3), LABELLED),
+    "SimLAPLoss": (lambda: SimLAPLoss(DIM, CLASSES), LABELLED),
+    "GrassmannLoss": (lambda: GrassmannLoss(DIM, CLASSES, rank=4), LABELLED),
+    "SBCLLoss": (lambda: in_subclasses(SBCLLoss([0, 0, 0], weight=0.5, least=1, warm_up=0)), LABELLED),
+    "MetrixLoss": (lambda: MetrixLoss(SupConLoss()), LABELLED),
+    "MetrixLoss, of the anchor itself": (lambda: MetrixLoss(ContrastiveLoss(), hardest=1, seed=1), LABELLED),
+    "NormDirectionLoss": (lambda: NormDirectionLoss(SupConLoss(), np.eye(3, DIM), [0, 0, 1]), LABELLED),
     "EnergyConfusionLoss": (lambda: EnergyConfusionLoss(SupConLoss()), LABELLED),
     "EnergyConfusionLoss, no logarithm": (lambda: EnergyConfusionLoss(ProtoTripletLoss(), log=False), LABELLED),
     "MatryoshkaLoss": (lambda: MatryoshkaLoss(CoSENTLoss(), [2, 8]), GRADED),

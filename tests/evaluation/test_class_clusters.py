@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
+import torch
 
 from embedkit.errors import InputError
-from embedkit.evaluation.class_clusters import class_clusters
+from embedkit.evaluation.class_clusters import class_clusters, icnn_score
+from embedkit.losses import ICNNLoss
 
 
 def batch(spread, *, count=60, classes=4):
@@ -53,3 +55,26 @@ def test_the_mutual_information_by_hand():
 def test_what_cannot_be_cut_is_said(vectors, labels, message):
     with pytest.raises(InputError, match=message):
         class_clusters(vectors, labels)
+
+
+@pytest.mark.parametrize("count", [30, 700])  # 700 is more than a block
+def test_the_neighbourhood_score_is_that_of_the_loss(count):
+    draw = np.random.default_rng(0)
+    embeddings, labels = draw.normal(size=(count, 4)).astype(np.float32), draw.integers(0, 5, count)
+    loss = ICNNLoss(k=5)(torch.from_numpy(embeddings), torch.from_numpy(labels))
+    assert icnn_score(embeddings, labels) == pytest.approx(np.exp(-loss.item()), rel=1e-5)
+
+
+def test_the_neighbourhood_score_of_classes_apart_is_high_and_of_none_low():
+    draw = np.random.default_rng(0)
+    labels = np.repeat(np.arange(4), 20)
+    apart = 10 * np.eye(4)[labels] + 0.1 * draw.normal(size=(80, 4))
+    assert icnn_score(apart, labels) > 0.95
+    assert icnn_score(draw.normal(size=(80, 4)), labels) < 0.6
+    assert icnn_score(1000 * apart + 5, labels) == pytest.approx(icnn_score(apart, labels), abs=1e-3)
+
+
+@pytest.mark.parametrize("k", [0, 3, 2.5])
+def test_neighbours_are_fewer_than_vectors(k):
+    with pytest.raises(InputError, match="k must be"):
+        icnn_score(np.eye(3), [0, 0, 1], k=k)

@@ -8,6 +8,7 @@ from torch import nn
 
 from embedkit.errors import InputError
 from embedkit.losses import CoSENTLoss, InfoNCELoss, MatryoshkaLoss, TwoDMatryoshkaLoss
+from embedkit.losses.draws import Draws
 
 LAYERS, COUNT, DIM = 4, 6, 16
 FORMS = ["paper", "sentence_transformers"]
@@ -51,7 +52,7 @@ def drawn(loss):
     """What the loss draws next, without drawing it."""
     spy = Spy()
     twin = TwoDMatryoshkaLoss(spy, loss.dims, form=loss.form, kl_weight=0)
-    twin.set_extra_state(loss.get_extra_state())
+    twin.load_state_dict(loss.state_dict())
     twin(numbered())
     return spy.cells
 
@@ -81,7 +82,7 @@ def test_sentence_transformers_gives_the_same_value_and_gradient(make_encoder, m
     dims = [32, 24, 16, 8]  # they sort them like this
     for module in (theirs.adaptive_layer, theirs.matryoshka):
         monkeypatch.setattr(module.random, "sample", lambda choices, _: [choices[draw]])
-    monkeypatch.setattr(TwoDMatryoshkaLoss, "_draw", lambda *_: draw)
+    monkeypatch.setattr(Draws, "integer", lambda *_: draw)
 
     def states(column):
         output = model[0]({**column}, output_hidden_states=True)
@@ -259,4 +260,4 @@ def test_a_wrong_call_is_refused():
 @pytest.mark.parametrize("state", [torch.zeros(3), torch.zeros(3, dtype=torch.uint8), None])
 def test_the_state_of_something_else_is_refused(state):
     with pytest.raises(InputError, match="the state must be one"):
-        TwoDMatryoshkaLoss(InfoNCELoss(), [8]).load_state_dict({"_extra_state": state})
+        TwoDMatryoshkaLoss(InfoNCELoss(), [8]).load_state_dict({"draws._extra_state": state})
