@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
+from embedkit.errors import InputError
 from embedkit.losses.arguments import Loss, check_labels, check_rows, labelled_loss, not_negative
 from embedkit.ops.labels import class_means
 
@@ -20,13 +21,17 @@ class EnergyConfusionLoss(nn.Module):
     that were not seen. It is computed from means and variances, without a matrix of pairs. Give it embeddings of
     length 1 where the loss looks at cosines: else only their lengths shrink.
 
+    In the paper the confusion trains the last layer only, against a backbone that the loss alone trains. Give `layer`
+    for that: the loss is then called with what goes into that layer, and holds and trains it.
+
     Args:
         loss: Called with embeddings and labels.
         weight: Of the confusion; 0 leaves the loss as it is.
         log: Whether the logarithm is added, so that the pull does not depend on the scale, or E itself.
+        layer: Makes embeddings, (n, dim), of what the loss is called with, (n, width); None where those are it.
 
     Raises:
-        InputError: `loss` is no instance, or the weight is below 0.
+        InputError: `loss` or `layer` is no instance, or the weight is below 0.
 
     Example:
         >>> from embedkit.losses import SupConLoss
@@ -45,17 +50,20 @@ class EnergyConfusionLoss(nn.Module):
         reports E and follows the gradient of log E; here the value and the gradient belong together.
     """
 
-    def __init__(self, loss: Loss, *, weight: float = 0.1, log: bool = True) -> None:
+    def __init__(self, loss: Loss, *, weight: float = 0.1, log: bool = True, layer: nn.Module | None = None) -> None:
         super().__init__()
         self.loss = labelled_loss(loss)
         self.weight = not_negative("weight", weight)
         self.log = log
+        if not isinstance(layer, nn.Module | None):
+            raise InputError(f"layer must be a module of torch, such as nn.Linear(384, 64); received {layer!r:.100}")
+        self.layer = layer
 
     def forward(self, embeddings: Float[Tensor, "n dim"], labels: Shaped[Tensor, "n"]) -> Float[Tensor, ""]:
         """The loss of one batch.
 
         Args:
-            embeddings: (n, dim).
+            embeddings: (n, dim); what goes into `layer` if there is one.
             labels: (n,) integers.
 
         Returns:
@@ -71,10 +79,13 @@ class EnergyConfusionLoss(nn.Module):
         """What the loss is the sum of: "wrapped" and "confusion"."""
         check_rows(embeddings=embeddings)
         check_labels(labels, len(embeddings))
+        features = embeddings
+        if self.layer is not None:
+            embeddings = self.layer(features)
         wrapped: Tensor = self.loss(embeddings, labels)
         if not self.weight or len(torch.unique(labels)) < 2:
             return {"wrapped": wrapped, "confusion": torch.zeros_like(wrapped)}
-        energy = _energy(embeddings, labels)
+        energy = _energy(embeddings if self.layer is None else self.layer(features.detach()), labels)
         return {"wrapped": wrapped, "confusion": self.weight * (energy.clamp(min=_LEAST).log() if self.log else energy)}
 
     def extra_repr(self) -> str:

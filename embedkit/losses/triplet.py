@@ -12,12 +12,10 @@ from embedkit.errors import InputError
 from embedkit.losses.arguments import check_labels, check_rows, described, not_negative
 from embedkit.ops.labels import mean_where
 from embedkit.ops.mining import all_triplets
-from embedkit.ops.similarity import euclidean_distance
+from embedkit.ops.similarity import unit_distance
 
 Miner: TypeAlias = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
 """(n, dim) and (n,) to the rows of anchors, positives and negatives, as in `embedkit.ops.mining`."""
-
-_SHORTEST = 1e-12
 
 
 class TripletLoss(nn.Module):
@@ -48,8 +46,8 @@ class TripletLoss(nn.Module):
 
     Deviations:
         The distances are not squared, as in A. Hermans et al., "In Defense of the Triplet Loss for Person
-        Re-Identification", 2017; the mean of the terms above 0, where the paper has the sum of all. A row shorter than
-        1e-12 is taken as 0 and has no gradient.
+        Re-Identification", 2017; the mean of the terms above 0, where the paper has the sum of all. A row without
+        direction is √2 from all others and has no gradient.
     """
 
     def __init__(self, *, margin: float = 0.2, mine: Miner = all_triplets) -> None:
@@ -74,10 +72,7 @@ class TripletLoss(nn.Module):
         check_rows(embeddings=embeddings)
         check_labels(labels, len(embeddings))
         anchors, positives, negatives = _checked(self.mine(embeddings.detach(), labels), len(embeddings))
-        rows = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
-        lengths = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
-        unit = rows / lengths.masked_fill(lengths < _SHORTEST, torch.inf)
-        distances = euclidean_distance(unit, unit)
+        distances = unit_distance(embeddings, embeddings)
         terms = distances[anchors, positives] - distances[anchors, negatives] + self.margin
         # The miner and the comparison leave out what is NaN; the sum shows it.
         return mean_where(terms, terms > 0) + 0 * distances.sum()

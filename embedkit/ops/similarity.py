@@ -113,6 +113,28 @@ def euclidean_distance(a: Float[Tensor, "n dim"], b: Float[Tensor, "m dim"]) -> 
         return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
 
 
+def unit_distance(a: Float[Tensor, "n dim"], b: Float[Tensor, "m dim"]) -> Float[Tensor, "n m"]:
+    """Euclidean distance of rows scaled to length 1: √(2 − 2 cosine), by a product of matrices.
+
+    Faster than `euclidean_distance` and less exact: in float32 distances below 1e-3 are lost to rounding. Equal rows
+    have no gradient; a row without direction is √2 from all.
+
+    Args:
+        a: Floating, (n, dim).
+        b: Floating, (m, dim).
+
+    Returns:
+        (n, m), 0 … 2; float32, or float64 where that came in.
+
+    Example:
+        >>> unit_distance(torch.tensor([[3.0, 0.0]]), torch.tensor([[1.0, 0.0], [-2.0, 0.0]])).tolist()
+        [[0.0, 2.0]]
+    """
+    squares = 2 - 2 * cosine_similarity(a, b)
+    equal = squares < _SHORTEST
+    return squares.masked_fill(equal, 1).sqrt().masked_fill(equal, 0)
+
+
 def _unit(rows: Tensor) -> Tensor:
     # torch's normalize divides short rows by 1e-12, which multiplies their gradient by 1e12.
     lengths = torch.linalg.vector_norm(rows, dim=1, keepdim=True)

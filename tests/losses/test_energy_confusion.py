@@ -96,3 +96,36 @@ def test_the_gradient_is_that_of_finite_differences():
 def test_the_weight_is_not_negative(weight):
     with pytest.raises(InputError, match="weight"):
         EnergyConfusionLoss(SupConLoss(), weight=weight)
+
+
+def last_layer(seed=0):
+    torch.manual_seed(seed)
+    return torch.nn.Linear(4, 3).double()
+
+
+def test_with_a_layer_the_confusion_stops_before_the_backbone():
+    features, labels = batch()
+    layer = last_layer()
+    features.requires_grad_()
+    EnergyConfusionLoss(nothing, weight=1.0, layer=layer)(features, labels).backward()
+    assert (features.grad == 0).all()
+    assert layer.weight.grad.abs().max() > 0
+
+
+def test_with_a_layer_the_loss_reaches_the_backbone_and_the_value_is_the_same():
+    features, labels = batch()
+    layer = last_layer()
+    features.requires_grad_()
+    value = EnergyConfusionLoss(SupConLoss(), layer=layer)(features, labels)
+    torch.testing.assert_close(value, EnergyConfusionLoss(SupConLoss())(layer(features), labels))
+    value.backward()
+    stopped = features.grad.clone()
+    features.grad = None
+    SupConLoss()(layer(features), labels).backward()
+    torch.testing.assert_close(stopped, features.grad)
+
+
+@pytest.mark.parametrize("layer", [torch.nn.Linear, "last", lambda rows: rows])
+def test_the_layer_is_a_module(layer):
+    with pytest.raises(InputError, match="layer must be a module"):
+        EnergyConfusionLoss(SupConLoss(), layer=layer)

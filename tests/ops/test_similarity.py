@@ -3,7 +3,13 @@ import math
 import pytest
 import torch
 
-from embedkit.ops.similarity import cosine_similarity, dot_product, pairwise_cosine_similarity, pairwise_dot_product
+from embedkit.ops.similarity import (
+    cosine_similarity,
+    dot_product,
+    pairwise_cosine_similarity,
+    pairwise_dot_product,
+    unit_distance,
+)
 
 CROSS = [cosine_similarity, dot_product]
 PAIRWISE = [pairwise_cosine_similarity, pairwise_dot_product]
@@ -105,3 +111,18 @@ def test_autocast_and_float64_keep_their_digits(similarity):
 def test_no_rows_give_no_similarities(cross, pairwise):
     assert cross(vectors(0), vectors(3)).shape == (0, 3)
     assert pairwise(vectors(0), vectors(0)).shape == (0,)
+
+
+def test_the_distance_of_unit_rows_is_that_of_rows_made_so():
+    a, b = (torch.randn(5, 4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) for seed in (0, 1))
+    unit = [torch.nn.functional.normalize(rows, dim=1) for rows in (a, b)]
+    torch.testing.assert_close(unit_distance(a, b), torch.cdist(*unit))
+
+
+def test_equal_rows_are_at_no_distance_and_one_without_direction_at_the_root_of_two():
+    rows = torch.tensor([[1.0, 0.0], [5.0, 0.0], [0.0, 0.0]], requires_grad=True)
+    distances = unit_distance(rows, rows)
+    distances.sum().backward()
+    assert distances[0].tolist() == pytest.approx([0, 0, 2**0.5])
+    assert (rows.grad[2] == 0).all()
+    assert torch.isfinite(rows.grad).all()
