@@ -165,13 +165,8 @@ def texts(smoke: bool) -> Iterator[Texts]:
 
 def vectors(smoke: bool) -> Iterator[Labelled]:
     """Strong and weak vectors of all data."""
-    encoder = ek.load(device="cpu")
     for each in texts(smoke):
-        words = TfidfVectorizer(max_features=WORDS).fit(each.train)
-        strong = encoder.encode(each.train), encoder.encode(each.test)
-        weak = [words.transform(some).toarray().astype(np.float32) for some in (each.train, each.test)]
-        for kind, (train, test) in {"MiniLM": strong, "TF-IDF": weak}.items():
-            yield Labelled(f"{each.name}, {kind}", train, each.labels, strong[0], test, each.test_labels)
+        yield from vectors_of(each)
     letters = omniglot("small2")
     letters = letters.at(range(80 if smoke else len(letters)))
     labels = np.unique(letters.labels, return_inverse=True)[1]
@@ -181,6 +176,15 @@ def vectors(smoke: bool) -> Iterator[Labelled]:
     for kind, found in kinds.items():
         teacher = kinds["ConvNet"][first]
         yield Labelled(f"Omniglot, {kind}", found[first], labels[first], teacher, found[~first], labels[~first])
+
+
+def vectors_of(some: Texts) -> Iterator[Labelled]:
+    """Strong and weak vectors of texts."""
+    encoder, words = ek.load(device="cpu"), TfidfVectorizer(max_features=WORDS).fit(some.train)
+    strong = encoder.encode(some.train), encoder.encode(some.test)
+    weak = [words.transform(part).toarray().astype(np.float32) for part in (some.train, some.test)]
+    for kind, (train, test) in {"MiniLM": strong, "TF-IDF": weak}.items():
+        yield Labelled(f"{some.name}, {kind}", train, some.labels, strong[0], test, some.test_labels)
 
 
 def jobs(data: Iterable[Labelled | Texts], arms: Iterable[str], seeds: Iterable[int]) -> list[tuple[Any, str, int]]:
