@@ -10,11 +10,12 @@ from numpy.typing import ArrayLike, NDArray
 from embedkit.errors import InputError
 from embedkit.evaluation.items import Items
 from embedkit.evaluation.pair_search import ROUNDING
+from embedkit.index.faiss_index import FaissIndex
 from embedkit.ops.vectors import as_embeddings, as_labels, normalize
 
 METRICS = ("MAP@R", "R-precision", "recall@1", "recall@10")
 _METRIC = re.compile(r"MAP@R|R-precision|recall@[1-9]\d*")
-_ROWS = 512
+_ROWS, _MORE = 512, 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,12 +24,16 @@ class ClassSearch:
 
     Attributes:
         rows: Which vectors asked: those whose class has another, (queries,).
-        ranks: For each, from 1 and rising, the ranks of all others of its class.
+        ranks: For each, from 1 and rising, the ranks of the others of its class that are among the nearest `depth`.
+        counts: For each, how many others of its class there are, (queries,).
+        depth: How many of the nearest were looked at; more than the largest class has.
         pool: How many others there were.
     """
 
     rows: NDArray[np.int64]
     ranks: tuple[NDArray[np.int64], ...]
+    counts: NDArray[np.int64]
+    depth: int
     pool: int
 
     def values(self, metric: str) -> NDArray[np.float64]:
@@ -40,16 +45,18 @@ class ClassSearch:
                 0 where it is not; "recall@1" is 1 where the first is of the class; any other depth may stand for 1.
 
         Raises:
-            InputError: There is no such metric.
+            InputError: There is no such metric, or it looks deeper than `depth`.
         """
         if not isinstance(metric, str) or not _METRIC.fullmatch(metric):
             message = f"metric must be such as {', '.join(METRICS)}; received {metric!r}"
             raise InputError(message)
         if metric.startswith("recall@"):
-            return np.array([float(ranks[0] <= int(metric.partition("@")[2])) for ranks in self.ranks])
-        if metric == "R-precision":
-            return np.array([(ranks <= len(ranks)).mean() for ranks in self.ranks])
-        return np.array([_average_precision(ranks) for ranks in self.ranks])
+            within = int(metric.partition("@")[2])
+            if self.depth < min(within, self.pool):
+                raise InputError(f"metric must look at the nearest {self.depth} at most; received {metric}")
+            return np.array([float(bool((ranks <= within).any())) for ranks in self.ranks])
+        score = _r_precision if metric == "R-precision" else _average_precision
+        return np.array([score(ranks, count) for ranks, count in zip(self.ranks, self.counts.tolist(), strict=True)])
 
     def score(self, metric: str) -> float:
         """Mean of the metric over all queries, 0 … 1.
@@ -74,7 +81,8 @@ def class_search(embeddings: Any, labels: ArrayLike) -> ClassSearch:
 
     What metric learning is judged by, on classes it learnt from and, apart from them, on classes it did not see. Others
     of another class that score as high, within `ROUNDING`, count as before: vectors that say nothing find nothing.
-    Vectors alone in their class are found by nobody and do not ask.
+    Vectors alone in their class are found by nobody and do not ask. The search is an exact one of `FaissIndex`, and
+    looks at twice as many as the largest class has, and 100.
 
     Args:
         embeddings: (n, dim).
@@ -103,20 +111,32 @@ def class_search(embeddings: Any, labels: ArrayLike) -> ClassSearch:
     rows = np.flatnonzero(counts[codes] > 1)
     if not len(rows):
         raise InputError(f"a class must have two vectors; received {len(vectors)}, each alone in its class")
+    reach = min(len(vectors), 2 * int(counts.max()) + _MORE)
+    index = FaissIndex(metric="inner_product", kind="flat")
+    index.add(np.arange(len(vectors)), vectors)
     ranks: list[NDArray[np.int64]] = []
     for start in range(0, len(rows), _ROWS):
         asking = rows[start : start + _ROWS]
-        scores = vectors[asking] @ vectors.T
-        right = codes[asking][:, None] == codes[None, :]
+        scores, ids = index.search(vectors[asking], reach)
+        found = ids.astype(np.int64)
+        # What was not looked at may score as high as the last that was.
+        last = scores[:, -1:].copy() if reach < len(vectors) else -np.inf
+        right = codes[asking][:, None] == codes[found]
         scores[right] -= ROUNDING
-        scores[np.arange(len(asking)), asking] = -np.inf
-        order = np.argsort(-scores, axis=1, kind="stable")[:, :-1]
-        hits = np.take_along_axis(right, order, axis=1)
-        ranks += [1 + np.flatnonzero(each) for each in hits]
-    return ClassSearch(rows, tuple(ranks), len(vectors) - 1)
+        right &= scores > last
+        itself = found == asking[:, None]
+        right[itself], scores[itself] = False, -np.inf
+        order = np.argsort(-scores, axis=1, kind="stable")
+        ranks += [1 + np.flatnonzero(each) for each in np.take_along_axis(right, order, axis=1)]
+    return ClassSearch(rows, tuple(ranks), counts[codes[rows]] - 1, reach - 1, len(vectors) - 1)
 
 
-def _average_precision(ranks: NDArray[np.int64]) -> float:
-    """Over the first R ranks, R being how many there are to find."""
-    within = ranks[ranks <= len(ranks)]
-    return float((np.arange(1, len(within) + 1) / within).sum() / len(ranks))
+def _r_precision(ranks: NDArray[np.int64], count: int) -> float:
+    """Over the first `count` ranks, that being how many there are to find."""
+    return float((ranks <= count).sum() / count)
+
+
+def _average_precision(ranks: NDArray[np.int64], count: int) -> float:
+    """Over the first `count` ranks."""
+    within = ranks[ranks <= count]
+    return float((np.arange(1, len(within) + 1) / within).sum() / count)

@@ -46,6 +46,30 @@ def test_worked_by_hand():
     np.testing.assert_allclose(found.values("R-precision"), [0.5, 0.5, 0.5])
 
 
+@pytest.mark.parametrize("spread", [1.0, 0.0])
+def test_a_search_that_does_not_reach_all_finds_the_same(spread):
+    draw = np.random.default_rng(0)
+    labels = np.arange(600) % 150
+    vectors = np.eye(150)[labels] + 0.1 * draw.normal(size=(600, 150)) if spread else np.ones((600, 3))
+    found = class_search(vectors, labels)
+    assert (found.depth, found.pool) == (107, 599)
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    cosines = unit @ unit.T
+    np.fill_diagonal(cosines, -np.inf)
+    same = labels[:, None] == labels[None, :]
+    order = np.argsort(-(cosines - 1e-5 * same), axis=1, kind="stable")
+    hits = np.take_along_axis(same, order, axis=1)[:, :3]
+    np.testing.assert_allclose(found.values("R-precision"), hits.mean(axis=1))
+    np.testing.assert_allclose(found.values("recall@1"), hits[:, 0])
+    with pytest.raises(InputError, match=r"nearest 107 at most; received recall@108"):
+        found.values("recall@108")
+
+
+def test_vectors_without_direction_are_searched_too():
+    found = class_search([[0.0, 0.0], [1.0, 0.0], [0.0, 0.0], [1.0, 0.1]], [0, 1, 0, 1])
+    np.testing.assert_allclose(found.values("recall@1"), [0, 1, 0, 1])
+
+
 def test_classes_that_lie_apart_are_found_whole():
     labels = np.arange(12) % 3
     found = class_search(np.eye(3)[labels] + 0.01 * batch(count=12, dim=3)[0], labels)
