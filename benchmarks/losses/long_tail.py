@@ -36,7 +36,7 @@ def run(smoke: bool) -> Iterator[Row]:
     data = [each for some in texts(smoke) if some.name == "CLINC150" for each in vectors_of(some)]
     work = partial(measure, steps=2 if smoke else STEPS)
     jobs = [
-        (each, arm, seed) for each in data for arm in (RAW, SUP_CON, SBCL) for seed in SEEDS[: 1 if smoke else None]
+        (each, arm, seed) for each in data for arm in (SBCL, SUP_CON, RAW) for seed in SEEDS[: 1 if smoke else None]
     ]
     found: dict[tuple[str, str], list[dict[str, Items]]] = {}
     for (of, arm, _), one in zip(jobs, [work(job) for job in jobs] if smoke else on_cores(work, jobs), strict=True):
