@@ -20,7 +20,7 @@ from torch import nn
 
 import embedkit as ek
 from benchmarks.data import banking77, clinc150, trec
-from benchmarks.drawn import omniglot
+from benchmarks.drawn import Drawn, omniglot
 from benchmarks.results import Row
 from embedkit.encoders.image import conv_encoder, histogram_encoder
 from embedkit.evaluation.class_search import class_search
@@ -89,14 +89,14 @@ ARMS: dict[str, Callable[[Learnt], nn.Module]] = {
     "SupCon": lambda learnt: SupConLoss(),
     "CACR": lambda learnt: CACRLoss(),
     "ProtoTriplet": lambda learnt: ProtoTripletLoss(),
-    "SBCL": lambda learnt: SBCLLoss(learnt.labels, warm_up=5, every=3),
+    "SBCL": lambda learnt: SBCLLoss(learnt.labels, warmup=5, refresh_every=3),
     "ICNN": lambda learnt: ICNNLoss(),
     "contrastive": lambda learnt: ContrastiveLoss(),
     "multi-similarity": lambda learnt: MultiSimilarityLoss(),
     "triplet": lambda learnt: TripletLoss(),
-    "triplet, hard": lambda learnt: TripletLoss(mine=hard_triplets),
-    "triplet, semi-hard": lambda learnt: TripletLoss(mine=semi_hard_triplets),
-    "triplet, distance-weighted": lambda learnt: TripletLoss(mine=distance_weighted_triplets),
+    "triplet, hard": lambda learnt: TripletLoss(miner=hard_triplets),
+    "triplet, semi-hard": lambda learnt: TripletLoss(miner=semi_hard_triplets),
+    "triplet, distance-weighted": lambda learnt: TripletLoss(miner=distance_weighted_triplets),
     "softmax": lambda learnt: SoftmaxLoss(learnt.dim, learnt.classes),
     "ArcFace": lambda learnt: ArcFaceLoss(learnt.dim, learnt.classes),
     "ProxyAnchor": lambda learnt: ProxyAnchorLoss(learnt.dim, learnt.classes),
@@ -104,7 +104,7 @@ ARMS: dict[str, Callable[[Learnt], nn.Module]] = {
     "SimLAP": lambda learnt: SimLAPLoss(learnt.dim, learnt.classes),
     "SupCon + energy confusion": lambda learnt: EnergyConfusionLoss(SupConLoss(), weight=0.3),
     "contrastive + energy confusion": lambda learnt: EnergyConfusionLoss(ContrastiveLoss(), weight=0.3),
-    "SupCon + Metrix": lambda learnt: MetrixLoss(SupConLoss()),
+    "multi-similarity + Metrix": lambda learnt: MetrixLoss(MultiSimilarityLoss()),
     "contrastive + Metrix": lambda learnt: MetrixLoss(ContrastiveLoss()),
     "SupCon + norm and direction": norm_direction,
 }
@@ -163,15 +163,20 @@ def texts(smoke: bool) -> Iterator[Texts]:
         yield Texts(name, *first, *second)
 
 
+def pictures(smoke: bool) -> Drawn:
+    """The letters, of which the drawings of the first ten people are learnt from."""
+    letters = omniglot("small2")
+    return letters.at(range(80 if smoke else len(letters)))
+
+
 def vectors(smoke: bool) -> Iterator[Labelled]:
     """Strong and weak vectors of all data."""
     for each in texts(smoke):
         yield from vectors_of(each)
-    letters = omniglot("small2")
-    letters = letters.at(range(80 if smoke else len(letters)))
+    letters, kinds = pictures(smoke), {}
     labels = np.unique(letters.labels, return_inverse=True)[1]
-    first, kinds = np.array(letters.makers) <= 10, {}
-    for kind, picture_encoder in {"ConvNet": _conv_net(smoke), "histograms": histogram_encoder(device="cpu")}.items():
+    first = np.array(letters.makers) <= 10
+    for kind, picture_encoder in {"ConvNet": conv_net(smoke), "histograms": histogram_encoder(device="cpu")}.items():
         kinds[kind] = picture_encoder.encode(letters.images)
     for kind, found in kinds.items():
         teacher = kinds["ConvNet"][first]
@@ -271,7 +276,7 @@ def _trec_fine(split: Literal["train", "test"]) -> tuple[list[str], list[str]]:
     return [text for text, _ in kept], [name for _, name in kept]
 
 
-def _conv_net(smoke: bool) -> ek.Encoder:
+def conv_net(smoke: bool) -> ek.Encoder:
     """A ConvNet that learnt the letters of other alphabets."""
     letters = omniglot("small1")
     letters = letters.at(range(80 if smoke else len(letters)))

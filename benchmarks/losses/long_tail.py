@@ -94,6 +94,6 @@ def measure(job: tuple[Labelled, str, int], *, steps: int) -> dict[str, Items]:
 def _learn(arm: str, known: NDArray[Any], labels: NDArray[np.int64], seed: int, steps: int) -> Any:
     if arm == RAW:
         return normalize
-    loss: nn.Module = SupConLoss() if arm == SUP_CON else SBCLLoss(labels, warm_up=2, every=2)
+    loss: nn.Module = SupConLoss() if arm == SUP_CON else SBCLLoss(labels, warmup=2, refresh_every=2)
     dim = known.shape[1] if known.shape[1] == 384 else min(known.shape[1], WIDEST_WEAK)
     return fit_projection(loss, known, labels, dim, steps=steps, seed=seed).transform

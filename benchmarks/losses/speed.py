@@ -39,7 +39,7 @@ def run(smoke: bool) -> Iterator[Row]:
     """Ratios of times; above 1 ours is faster."""
     rows, turns = (128, 2) if smoke else (ROWS, TURNS)
     fewer, classes = rows // 4, CLASSES * rows // ROWS
-    hard, of = TripletLoss(mine=hard_triplets), f"of {PEER}"
+    hard, of = TripletLoss(miner=hard_triplets), f"of {PEER}"
     pairs: dict[tuple[str, str], tuple[nn.Module, nn.Module, int]] = {
         ("SupConLoss", f"baseline: SupConLoss {of}"): (SupConLoss(), peers.SupConLoss(), rows),
         ("ContrastiveLoss", f"baseline: ContrastiveLoss {of}"): (ContrastiveLoss(), peers.ContrastiveLoss(), rows),
@@ -75,9 +75,9 @@ def run(smoke: bool) -> Iterator[Row]:
             peers.SupConLoss(),
             rows,
         ),
-        ("MetrixLoss", "around SupConLoss; baseline: SupConLoss alone"): (
-            MetrixLoss(SupConLoss()),
-            SupConLoss(),
+        ("MetrixLoss", "around MultiSimilarityLoss; baseline: that alone"): (
+            MetrixLoss(MultiSimilarityLoss()),
+            MultiSimilarityLoss(),
             rows,
         ),
         ("EnergyConfusionLoss", "around SupConLoss; baseline: SupConLoss alone"): (

@@ -72,8 +72,9 @@ def icnn_score(embeddings: Any, labels: ArrayLike, *, k: int = 5) -> float:
         score = ((tight + apart) / 2 + pure) / 2
 
     with `pure` the share of neighbours that are of the vector's class; `tight` 1 less their mean distance, as a share
-    of the distance to the nearest vector of another class; and `apart` the mean distance of the neighbours that are of
-    other classes, as a share of the largest. Euclidean distances of vectors as they are; scale and place do not matter.
+    of the distance to the nearest vector of another class or, if that is more, to the farthest of the k; and `apart`
+    the mean distance of the neighbours that are of other classes, as a share of the largest. Distances are Euclidean,
+    of vectors as they are; scale and place do not matter.
 
     Args:
         embeddings: (n, dim).
@@ -91,7 +92,7 @@ def icnn_score(embeddings: Any, labels: ArrayLike, *, k: int = 5) -> float:
         0.9271
 
     Reference:
-        A. Méndez-Ruiz et al., "SuSana Distancia is all you need: Enforcing class separability in metric learning via
+        M. Méndez-Ruiz et al., "SuSana Distancia is all you need: Enforcing class separability in metric learning via
         two novel distance-based loss functions for few-shot image classification", arXiv 2305.09062, 2023.
 
     Deviations:

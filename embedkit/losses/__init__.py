@@ -5,7 +5,7 @@
     loss(first, second, scores)                    graded pairs
     loss(student, teacher)                         distillation
 
-Losses that remember the training set have `num_rows` and are called with the number of each row for a label.
+Losses that remember the training set have `row_labels` and are called with the number of each row for a label.
 Wrappers take a loss and are called like it. The layer-wise ones (2D Matryoshka, Espresso, Starbucks) take embeddings
 of shape (layers, n, dim) where the loss takes (n, dim): row l − 1 is what `encode(num_layers=l)` returns. Their
 attribute `by_layer` is True, which tells whoever encodes for them.

@@ -7,7 +7,7 @@ from numbers import Real
 from typing import Any, TypeAlias
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from embedkit.errors import InputError
 
@@ -39,9 +39,10 @@ def labelled_loss(loss: Any) -> Loss:
         InputError: As `callable_loss`, or it takes the numbers of rows for labels.
     """
     wrapped = callable_loss(loss)
-    if hasattr(loss, "num_rows"):
-        message = f"loss must take classes; received {type(loss).__name__}, which takes numbers of rows: wrap within it"
-        raise InputError(message)
+    for part in loss.modules() if isinstance(loss, nn.Module) else ():
+        if hasattr(part, "row_labels"):
+            received = f"{type(part).__name__}, which takes numbers of rows"
+            raise InputError(f"loss must take classes; received {received}: wrap within it")
     return wrapped
 
 
@@ -172,8 +173,7 @@ def check_narrower(embeddings: Any, dim: int) -> None:
     check_rows(embeddings=embeddings)
     if embeddings.shape[1] > dim:
         message = (
-            f"embeddings must be at most {dim} wide; received {described(embeddings)}: "
-            "build the loss with their width as dim"
+            f"embeddings must be at most {dim} wide; received {described(embeddings)}: build the loss for their width"
         )
         raise InputError(message)
 
@@ -185,9 +185,17 @@ def check_classes(labels: Any, count: int, num_classes: int) -> None:
         InputError: There is not.
     """
     check_labels(labels, count)
-    if count and not 0 <= int(labels.min()) <= int(labels.max()) < num_classes:
-        message = f"labels must be classes, 0 … {num_classes - 1}; received {int(labels.min())} … {int(labels.max())}"
-        raise InputError(message)
+    _check_range("labels must be classes", labels, num_classes)
+
+
+def check_row_numbers(rows: Any, count: int, num_rows: int) -> None:
+    """Check that there is a row of the training set for each embedding: an integer, 0 … num_rows − 1.
+
+    Raises:
+        InputError: There is not.
+    """
+    check_labels(rows, count)
+    _check_range("labels must be row numbers of the training examples", rows, num_rows)
 
 
 def described(value: Any) -> str:
@@ -195,6 +203,14 @@ def described(value: Any) -> str:
     if isinstance(value, Tensor):
         return f"{tuple(value.shape)} of {str(value.dtype).removeprefix('torch.')}"
     return type(value).__name__
+
+
+def _check_range(what: str, labels: Tensor, count: int) -> None:
+    if not len(labels):
+        return
+    low, high = (int(end) for end in labels.long().aminmax())
+    if low < 0 or high >= count:
+        raise InputError(f"{what}, 0 … {count - 1}; received {low} … {high}")
 
 
 def _number(value: Any) -> float:

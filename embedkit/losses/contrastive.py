@@ -12,7 +12,7 @@ from embedkit.ops.similarity import cosine_similarity
 class ContrastiveLoss(nn.Module):
     """Sum over an anchor's positives of what they lack, and over its negatives of what they have too much.
 
-        loss = mean_i  Σ_{p ∈ P_i} (1 − s_ip)  +  Σ_{n ∈ N_i} max(0, s_in − margin)
+        loss = mean_i [ Σ_{p ∈ P_i} (1 − s_ip)  +  Σ_{n ∈ N_i} max(0, s_in − margin) ]
 
     with s_ij the cosine of embeddings i and j, P_i the others that have the label of i, and N_i those of other labels.
 
@@ -62,7 +62,16 @@ class ContrastiveLoss(nn.Module):
     def of_pairs(
         self, similarities: Float[Tensor, "n m"], positives: Shaped[Tensor, "n m"], negatives: Shaped[Tensor, "n m"]
     ) -> Float[Tensor, ""]:
-        """As in `SupConLoss`."""
+        """The loss of anchors and what they are compared with, each partly positive, partly negative.
+
+        Args:
+            similarities: (n, m).
+            positives: How far each is a positive: a mask, or 0 … 1.
+            negatives: How far each is a negative.
+
+        Returns:
+            0-d.
+        """
         attraction = positives * (1 - similarities)
         repulsion = negatives * (similarities - self.margin).relu()
         return mean_where((attraction + repulsion).sum(dim=1), ((positives + negatives) > 0).any(dim=1))

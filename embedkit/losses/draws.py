@@ -24,6 +24,7 @@ class Draws(nn.Module):
 
     def __init__(self, seed: int) -> None:
         super().__init__()
+        self.seed = seed
         self._generator = torch.Generator().manual_seed(whole("seed", seed, least=0))
 
     def integer(self, count: int) -> int:

@@ -81,7 +81,7 @@ class EnergyConfusionLoss(nn.Module):
         check_labels(labels, len(embeddings))
         features = embeddings
         if self.layer is not None:
-            embeddings = self.layer(features)
+            embeddings = _through(self.layer, features)
         wrapped: Tensor = self.loss(embeddings, labels)
         if not self.weight or len(torch.unique(labels)) < 2:
             return {"wrapped": wrapped, "confusion": torch.zeros_like(wrapped)}
@@ -91,6 +91,15 @@ class EnergyConfusionLoss(nn.Module):
     def extra_repr(self) -> str:
         """The settings, which tell one training run from another."""
         return f"weight={self.weight}, log={self.log}"
+
+
+def _through(layer: nn.Module, features: Tensor) -> Tensor:
+    try:
+        embeddings: Tensor = layer(features)
+    except RuntimeError as error:
+        message = f"layer must take what the loss is called with, (n, {features.shape[1]}); it says: {error}"
+        raise InputError(message) from error
+    return embeddings
 
 
 def _energy(embeddings: Tensor, labels: Tensor) -> Tensor:

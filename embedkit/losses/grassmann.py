@@ -5,6 +5,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.nn import functional
 
+from embedkit.errors import InputError
 from embedkit.losses.arguments import check_classes, check_narrower, positive, whole
 from embedkit.ops.similarity import cosine_similarity
 
@@ -17,7 +18,8 @@ class GrassmannLoss(nn.Module):
     S_c, (dim, rank), spans the subspace of class c; only what it spans matters, so that the subspaces are points of a
     Grassmann manifold. The gradient is tangent to it, and before each use the bases are made orthonormal again: a step
     of plain SGD is one of Riemannian SGD, retracted by QR, and any other optimiser will do. x and −x belong to the same
-    classes. Of narrower embeddings the logits are of what the first coordinates of the bases span.
+    classes. Of narrower embeddings the logits are of what the first coordinates of the bases span; they must be wider
+    than `rank`.
 
     Args:
         dim: Width of the embeddings, at most.
@@ -78,14 +80,20 @@ class GrassmannLoss(nn.Module):
             (n, num_classes), 0 … scale, in float32 at least.
 
         Raises:
-            InputError: The embeddings are none or too wide.
+            InputError: The embeddings are none, too wide, or cut to no more than `rank`.
         """
-        check_narrower(embeddings, self.bases.shape[1])
+        count, dim, rank = self.bases.shape
+        check_narrower(embeddings, dim)
+        width = embeddings.shape[1]
+        if width < dim and width <= rank:
+            message = (
+                f"embeddings must be wider than the subspaces, {rank}; received {width}: all classes would be alike"
+            )
+            raise InputError(message)
         with torch.no_grad():
             self.bases.copy_(_orthonormal(self.bases))
         # Of a basis made orthonormal within the graph only the span counts: its gradient is tangent to the manifold.
-        bases = _orthonormal(self.bases[:, : embeddings.shape[1]])
-        count, _, rank = bases.shape
+        bases = _orthonormal(self.bases[:, :width])
         shares = cosine_similarity(embeddings, bases.transpose(1, 2).flatten(0, 1))
         logits: Tensor = self.scale * torch.linalg.vector_norm(shares.reshape(-1, count, rank), dim=2)
         return logits
@@ -98,7 +106,7 @@ class GrassmannLoss(nn.Module):
 
 def _orthonormal(bases: Tensor) -> Tensor:
     """What spans the same, with columns of length 1 at right angles; orthonormal ones stay as they are."""
-    columns, triangle = torch.linalg.qr(bases)
+    columns, triangle = torch.linalg.qr(bases.float())
     signs = torch.where(triangle.diagonal(dim1=-2, dim2=-1) < 0, -1.0, 1.0)
     orthonormal: Tensor = columns * signs[..., None, :].to(columns)
     return orthonormal

@@ -17,10 +17,10 @@ class ICNNLoss(nn.Module):
         loss = −log score,  score = ((tight + apart) / 2 + pure) / 2
 
     with `pure` the share of neighbours that are of the row's class; `tight` 1 less their mean distance, as a share of
-    the distance to the nearest row of another class; and `apart` the mean distance of the neighbours that are of other
-    classes, as a share of the largest. Each is 0 … 1. `pure` counts, and has no gradient. The embeddings are taken as
-    they are, not at length 1; the loss does not depend on their scale. `embedkit.evaluation.class_clusters.icnn_score`
-    is the same score of many vectors.
+    the distance to the nearest row of another class or, if that is more, to the farthest of the k; and `apart` the mean
+    distance of the neighbours that are of other classes, as a share of the largest. Each is 0 … 1. `pure` counts, and
+    has no gradient. The embeddings are taken as they are, not at length 1; the loss does not depend on their scale.
+    `embedkit.evaluation.class_clusters.icnn_score` is the same score of many vectors.
 
     Args:
         k: Neighbours that are looked at; fewer in smaller batches.
@@ -37,7 +37,7 @@ class ICNNLoss(nn.Module):
         0.9271
 
     Reference:
-        A. Méndez-Ruiz et al., "SuSana Distancia is all you need: Enforcing class separability in metric learning via
+        M. Méndez-Ruiz et al., "SuSana Distancia is all you need: Enforcing class separability in metric learning via
         two novel distance-based loss functions for few-shot image classification", arXiv 2305.09062, 2023.
 
     Deviations:

@@ -17,13 +17,13 @@ _SHORTEST = 1e-6
 
 @runtime_checkable
 class OfPairs(Protocol):
-    """A loss on embeddings and labels that also takes what is partly positive and partly negative."""
+    """A loss that sums up what each positive costs and what each negative costs, and also takes what is partly both."""
 
     def __call__(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """The loss of one batch."""
 
     def of_pairs(self, similarities: Tensor, positives: Tensor, negatives: Tensor) -> Tensor:
-        """As in `SupConLoss`."""
+        """As in `ContrastiveLoss`."""
 
 
 class MetrixLoss(nn.Module):
@@ -33,27 +33,28 @@ class MetrixLoss(nn.Module):
         v = λ z_p + (1 − λ) z_n,  z = embeddings / ‖embeddings‖,  λ drawn from Beta(alpha, alpha)
 
     A mixture counts as λ of a positive and 1 − λ of a negative. For each anchor a, p are all its positives or the
-    anchor itself, either with chance one half, and n its `hardest` nearest negatives. Mixtures are compared by their
-    cosines, which follow from those of the embeddings, so that none is built: for n rows, at most p positives each,
-    n · p · hardest numbers of memory.
+    anchor itself, either with chance one half, and n its `num_negatives` nearest negatives. Mixtures are compared by
+    their cosines, which follow from those of the embeddings, so that none is built: for n rows, at most p positives
+    each, n · p · num_negatives numbers of memory.
 
     Draws, one λ a batch, come from a generator of the loss's own, whose state is part of `state_dict()`.
 
     Args:
-        loss: `SupConLoss`, `ContrastiveLoss`, `MultiSimilarityLoss`, or another that has their `of_pairs`.
+        loss: `ContrastiveLoss`, `MultiSimilarityLoss`, or another that has their `of_pairs`. Others, such as SupCon, in
+            which positives stand in one softmax with the negatives, have no cost of a pair that could be shared out.
         weight: Of the mixtures; 0 leaves the loss as it is.
         alpha: Above 0; higher mixes more evenly.
-        hardest: Negatives that are mixed, for each anchor.
+        num_negatives: Of each anchor, that are mixed.
         seed: Starts the generator.
 
     Raises:
         InputError: The loss has no `of_pairs`, or a number is out of range.
 
     Example:
-        >>> from embedkit.losses import SupConLoss
+        >>> from embedkit.losses import ContrastiveLoss
         >>> embeddings, labels = torch.eye(4), torch.tensor([0, 0, 1, 1])
-        >>> loss = MetrixLoss(SupConLoss(temperature=1.0))
-        >>> bool(loss(embeddings, labels) > SupConLoss(temperature=1.0)(embeddings, labels))
+        >>> loss = MetrixLoss(ContrastiveLoss())
+        >>> bool(loss(embeddings, labels) > ContrastiveLoss()(embeddings, labels))
         True
 
     Reference:
@@ -65,19 +66,19 @@ class MetrixLoss(nn.Module):
     """
 
     def __init__(
-        self, loss: OfPairs, *, weight: float = 0.4, alpha: float = 2.0, hardest: int = 3, seed: int = 0
+        self, loss: OfPairs, *, weight: float = 0.4, alpha: float = 2.0, num_negatives: int = 3, seed: int = 0
     ) -> None:
         super().__init__()
         if isinstance(loss, type) or not isinstance(loss, OfPairs):
             message = (
-                "loss must be a loss of pairs, an instance such as SupConLoss(), ContrastiveLoss() or "
+                "loss must be a loss of pairs, an instance such as ContrastiveLoss() or "
                 f"MultiSimilarityLoss(); received {loss!r:.100}, which has no `of_pairs`"
             )
             raise InputError(message)
         self.loss = loss
         self.weight = not_negative("weight", weight)
         self.alpha = positive("alpha", alpha)
-        self.hardest = whole("hardest", hardest)
+        self.num_negatives = whole("num_negatives", num_negatives)
         self.draws = Draws(seed)
 
     def forward(self, embeddings: Float[Tensor, "n dim"], labels: Shaped[Tensor, "n"]) -> Float[Tensor, ""]:
@@ -115,8 +116,8 @@ class MetrixLoss(nn.Module):
         """The loss of the mixtures; `share` is λ."""
         most = int(positives.sum(dim=1).max()) if len(positives) else 0
         near = positives.to(similarities).topk(most, dim=1).indices[:, :, None]
-        hardest = min(self.hardest, len(positives))
-        far = similarities.detach().masked_fill(~negatives, -torch.inf).topk(hardest, dim=1).indices[:, None, :]
+        most_negatives = min(self.num_negatives, len(positives))
+        far = similarities.detach().masked_fill(~negatives, -torch.inf).topk(most_negatives, dim=1).indices[:, None, :]
         anchors = torch.arange(len(positives), device=positives.device)[:, None, None]
         there = (positives[anchors, near] & negatives[anchors, far]).flatten(1).to(similarities)
         sums = share * similarities[anchors, near] + (1 - share) * similarities[anchors, far]
@@ -126,4 +127,4 @@ class MetrixLoss(nn.Module):
 
     def extra_repr(self) -> str:
         """The settings, which tell one training run from another."""
-        return f"weight={self.weight}, alpha={self.alpha}, hardest={self.hardest}"
+        return f"weight={self.weight}, alpha={self.alpha}, num_negatives={self.num_negatives}"

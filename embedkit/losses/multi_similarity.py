@@ -12,8 +12,8 @@ from embedkit.ops.similarity import cosine_similarity
 class MultiSimilarityLoss(nn.Module):
     """Soft maximum of an anchor's positives that are too far, and of its negatives that are too near.
 
-        loss = mean_i  1/α · log(1 + Σ_{p ∈ P_i} exp(−α (s_ip − base)))
-                     + 1/β · log(1 + Σ_{n ∈ N_i} exp(β (s_in − base)))
+        loss = mean_i [ 1/α · log(1 + Σ_{p ∈ P_i} exp(−α (s_ip − base)))
+                      + 1/β · log(1 + Σ_{n ∈ N_i} exp(β (s_in − base))) ]
 
     with s_ij the cosine of embeddings i and j, α `positive_scale` and β `negative_scale`, P_i the others that have the
     label of i, and N_i those of other labels.
@@ -68,7 +68,7 @@ class MultiSimilarityLoss(nn.Module):
     def of_pairs(
         self, similarities: Float[Tensor, "n m"], positives: Shaped[Tensor, "n m"], negatives: Shaped[Tensor, "n m"]
     ) -> Float[Tensor, ""]:
-        """As in `SupConLoss`."""
+        """As in `ContrastiveLoss`."""
         margins = similarities - self.base
         far = softplus(log_sum_exp(-self.positive_scale * margins, positives)) / self.positive_scale
         near = softplus(log_sum_exp(self.negative_scale * margins, negatives)) / self.negative_scale

@@ -1,15 +1,17 @@
 """ND: a student's embeddings as long as a teacher's, and in the direction of their class there."""
 
+import zlib
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Shaped
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 from embedkit.errors import InputError
-from embedkit.losses.arguments import Loss, check_classes, check_narrower, labelled_loss, not_negative
+from embedkit.losses.arguments import Loss, check_narrower, check_row_numbers, labelled_loss, not_negative
 from embedkit.ops.labels import class_means
 from embedkit.ops.similarity import pairwise_dot_product
 from embedkit.ops.vectors import as_embeddings, as_labels
@@ -24,14 +26,16 @@ class NormDirectionLoss(nn.Module):
 
     with s the embeddings, t the teacher's of the same examples, and e_y the direction of the teacher's mean of the
     class of i. Where s is no shorter than t this is 1 − cos(s, e); a shorter one gains by growing, which embeddings of
-    length 1 cannot. Narrower embeddings meet the first coordinates of e, at length 1 again.
+    length 1 cannot. Narrower embeddings meet the first coordinates of the teacher's.
 
-    It remembers the training set, and is called with the number of each row in place of its class, as `fit` and
-    `fit_projection` do for losses that have `num_rows`. The wrapped loss gets the class.
+    It remembers the training set, and is called with the number of each row in place of its class. `fit` and
+    `fit_projection`, which are given the classes, do so for losses that have `row_labels`. The wrapped loss gets the
+    class.
 
     Args:
         loss: Called with embeddings and labels.
-        teacher: Embeddings of each training example by the teacher, (rows, dim); as wide as the student's.
+        teacher: Embeddings of each training example by the teacher, (rows, dim), in the order of the examples; no
+            narrower than the student's.
         labels: Class of each training example, (rows,) integers; the wrapped loss gets the same numbers.
         weight: Of the second term; 0 leaves the loss as it is.
 
@@ -53,8 +57,8 @@ class NormDirectionLoss(nn.Module):
         None; the authors' code rounds the class means to four digits.
     """
 
-    directions: Tensor
-    lengths: Tensor
+    teacher: Tensor
+    means: Tensor
     labels: Tensor
     codes: Tensor
 
@@ -67,15 +71,18 @@ class NormDirectionLoss(nn.Module):
         if not len(vectors):
             raise InputError("teacher must be embeddings of the training examples; received none")
         classes = class_means(vectors, given)
-        self.register_buffer("directions", classes.means)
-        self.register_buffer("lengths", torch.linalg.vector_norm(vectors, dim=1))
+        self.checksum = zlib.crc32(
+            vectors.numpy().tobytes() + given.numpy().tobytes()
+        )  # tells one training run from another
+        self.register_buffer("teacher", vectors)
+        self.register_buffer("means", classes.means)
         self.register_buffer("labels", given)
         self.register_buffer("codes", classes.codes)
 
     @property
-    def num_rows(self) -> int:
-        """Training examples that it remembers."""
-        return len(self.labels)
+    def row_labels(self) -> NDArray[np.int64]:
+        """Classes of the training examples that it remembers."""
+        return self.labels.cpu().numpy()
 
     def forward(self, embeddings: Float[Tensor, "n dim"], rows: Shaped[Tensor, "n"]) -> Float[Tensor, ""]:
         """The loss of one batch.
@@ -95,14 +102,18 @@ class NormDirectionLoss(nn.Module):
 
     def terms(self, embeddings: Float[Tensor, "n dim"], rows: Shaped[Tensor, "n"]) -> dict[str, Tensor]:
         """What the loss is the sum of: "wrapped" and "direction"."""
-        check_narrower(embeddings, self.directions.shape[1])
-        check_classes(rows, len(embeddings), self.num_rows)
-        numbers = rows.long()
-        directions = functional.normalize(self.directions[:, : embeddings.shape[1]], dim=1)[self.codes[numbers]]
+        check_narrower(embeddings, self.teacher.shape[1])
+        check_row_numbers(rows, len(embeddings), len(self.labels))
+        numbers, width = rows.long(), embeddings.shape[1]
+        directions = functional.normalize(self.means[self.codes[numbers], :width], dim=1)
         along = pairwise_dot_product(embeddings, directions)
-        own = torch.linalg.vector_norm(embeddings.to(along), dim=1)
-        lengths = torch.maximum(own, self.lengths[numbers].to(along)).clamp(min=_SHORTEST)
-        lacking = (1 - along / lengths).sum() / max(len(embeddings), 1)
+        own, theirs = (
+            torch.linalg.vector_norm(each.to(along), dim=1) for each in (embeddings, self.teacher[numbers, :width])
+        )
+        lengths = torch.maximum(own, theirs)
+        short = lengths < _SHORTEST
+        lacking = 1 - (along / lengths.masked_fill(short, 1)).masked_fill(short, 0)
+        lacking = lacking.sum() / max(len(embeddings), 1)
         return {"wrapped": self.loss(embeddings, self.labels[numbers]), "direction": self.weight * lacking}
 
     def extra_repr(self) -> str:

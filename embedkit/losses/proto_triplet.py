@@ -31,7 +31,7 @@ class ProtoTripletLoss(nn.Module):
         1.0
 
     Reference:
-        A. Méndez-Ruiz et al., "SuSana Distancia is all you need: Enforcing class separability in metric learning via
+        M. Méndez-Ruiz et al., "SuSana Distancia is all you need: Enforcing class separability in metric learning via
         two novel distance-based loss functions for few-shot image classification", arXiv 2305.09062, 2023.
 
     Deviations:

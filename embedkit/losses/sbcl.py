@@ -1,5 +1,6 @@
 """SBCL: frequent classes are cut into subclasses as small as the rare classes."""
 
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -10,13 +11,13 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from embedkit.errors import InputError
-from embedkit.losses.arguments import check_classes, check_rows, not_negative, positive, whole
+from embedkit.losses.arguments import check_row_numbers, check_rows, not_negative, positive, whole
 from embedkit.ops.clusters import balanced_clusters
 from embedkit.ops.labels import multi_positive_cross_entropy, same_class
 from embedkit.ops.similarity import cosine_similarity
 from embedkit.ops.vectors import as_embeddings, as_labels, normalize
 
-_SMOOTHING = 10
+_SMOOTHING, _NARROWEST = 10, 1e-6
 
 
 class SBCLLoss(nn.Module):
@@ -27,26 +28,29 @@ class SBCLLoss(nn.Module):
 
     with s_ij the cosine of embeddings i and j, S_i the others of the subclass of i, and C_i those of its class in other
     subclasses; each mean over the anchors that have such. A class of n_c examples has
-    max(1, ⌊n_c / max(least, n of the rarest)⌋) subclasses of like size, found by clustering; τ_c is τ times how widely
-    the class spreads, beside the mean of all. Before the first clustering each class is one subclass: SupCon.
+    max(1, ⌊n_c / max(min_cluster_size, n of the rarest)⌋) subclasses of like size, found by clustering; τ_c is τ times
+    how widely the class spreads, beside the mean of all. Before the first clustering each class is one subclass, which
+    makes it SupCon.
 
     It remembers the training set, and is called with the number of each row in place of its class. `fit` and
-    `fit_projection` do so for losses that have `num_rows`, and tell them when an epoch begins.
+    `fit_projection`, which are given the classes, do so for losses that have `row_labels`, and tell them when an epoch
+    begins; a run of fewer epochs than `warmup` is one of SupCon. Use batches of several rows of a class, such as those
+    of `SeveralPerClass`.
 
     Args:
-        labels: Class of each training example, (rows,) integers.
+        labels: Class of each training example, (rows,) integers, in the order of the examples.
         temperature: τ; above 0.
         weight: Of the second sum.
-        least: Size that subclasses do not go below.
-        warm_up: Epochs before the first clustering.
-        every: Epochs from one clustering to the next.
+        min_cluster_size: Size that subclasses do not go below.
+        warmup: Epochs before the first clustering.
+        refresh_every: Epochs from one clustering to the next, for each of which all examples are encoded.
         seed: Of the clustering.
 
     Raises:
         InputError: Labels are not integers, or a number is out of range.
 
     Example:
-        >>> loss = SBCLLoss([5, 5, 5, 5, 9, 9], temperature=1.0, least=2, warm_up=0)
+        >>> loss = SBCLLoss([5, 5, 5, 5, 9, 9], temperature=1.0, min_cluster_size=2, warmup=0)
         >>> loss.begin_epoch(0, lambda: np.array([[1.0, 0], [1, 0.1], [0, 1], [0.1, 1], [-1, 0], [-1, 0]]))
         >>> loss.subclasses.tolist() in ([0, 0, 1, 1, 2, 2], [1, 1, 0, 0, 2, 2])
         True
@@ -58,7 +62,7 @@ class SBCLLoss(nn.Module):
     Deviations:
         Both sums have one scale. The authors' code multiplies the first alone by τ / 0.07, and only after the warm-up;
         it clusters without balance, as its balanced form does not run; and the second sum has the anchor's own view
-        among the positives.
+        among the positives. They cluster anew every ten of a thousand epochs, after ten.
     """
 
     classes: Tensor
@@ -72,20 +76,23 @@ class SBCLLoss(nn.Module):
         *,
         temperature: float = 0.1,
         weight: float = 0.25,
-        least: int = 10,
-        warm_up: int = 10,
-        every: int = 10,
+        min_cluster_size: int = 10,
+        warmup: int = 1,
+        refresh_every: int = 1,
         seed: int = 0,
     ) -> None:
         super().__init__()
-        given = as_labels(labels, np.size(labels))
+        given = np.asarray(labels)
+        given = as_labels(given, given.size)
         if not len(given):
             raise InputError("labels must be those of the training examples; received none")
         self.temperature = positive("temperature", temperature)
         self.weight = not_negative("weight", weight)
-        self.least = whole("least", least)
-        self.warm_up, self.every = whole("warm_up", warm_up, least=0), whole("every", every)
+        self.min_cluster_size = whole("min_cluster_size", min_cluster_size)
+        self.warmup = whole("warmup", warmup, least=0)
+        self.refresh_every = whole("refresh_every", refresh_every)
         self.seed = whole("seed", seed, least=0)
+        self.checksum = zlib.crc32(given.tobytes())  # tells one training run from another
         codes = torch.from_numpy(np.unique(given, return_inverse=True)[1])
         self.register_buffer("classes", codes)
         self.register_buffer("subclasses", codes.clone())
@@ -93,9 +100,9 @@ class SBCLLoss(nn.Module):
         self.register_buffer("clustered", torch.tensor(-1))
 
     @property
-    def num_rows(self) -> int:
-        """Training examples that it remembers."""
-        return len(self.classes)
+    def row_labels(self) -> NDArray[np.int64]:
+        """Classes of the training examples that it remembers, by other numbers."""
+        return self.classes.cpu().numpy()
 
     def begin_epoch(self, epoch: int, embed: Callable[[], Any]) -> None:
         """Cluster anew if it is time to.
@@ -107,14 +114,14 @@ class SBCLLoss(nn.Module):
         Raises:
             InputError: `embed` does not give one finite vector for each.
         """
-        if epoch <= self.clustered or epoch < self.warm_up or (epoch - self.warm_up) % self.every:
+        if epoch <= self.clustered or epoch < self.warmup or (epoch - self.warmup) % self.refresh_every:
             return
         vectors = normalize(as_embeddings(embed()))
-        classes = self.classes.cpu().numpy()
+        classes = self.row_labels
         if len(vectors) != len(classes):
             raise InputError(f"embed must give one vector for each of {len(classes)} rows; it gave {len(vectors)}")
         counts = np.bincount(classes)
-        size = max(self.least, counts.min())
+        size = max(self.min_cluster_size, counts.min())
         subclasses, found, spreads = np.empty_like(classes), 0, np.empty(len(counts))
         for each, count in enumerate(counts):
             rows = np.flatnonzero(classes == each)
@@ -144,7 +151,7 @@ class SBCLLoss(nn.Module):
     def terms(self, embeddings: Float[Tensor, "n dim"], rows: Shaped[Tensor, "n"]) -> dict[str, Tensor]:
         """What the loss is the sum of: "subclasses" and "classes"."""
         check_rows(embeddings=embeddings)
-        check_classes(rows, len(embeddings), self.num_rows)
+        check_row_numbers(rows, len(embeddings), len(self.classes))
         classes, subclasses = self.classes[rows.long()], self.subclasses[rows.long()]
         positives, others = same_class(subclasses)
         cosines = cosine_similarity(embeddings, embeddings)
@@ -158,7 +165,7 @@ class SBCLLoss(nn.Module):
 
     def extra_repr(self) -> str:
         """The settings, which tell one training run from another."""
-        settings = ("temperature", "weight", "least", "warm_up", "every", "seed")
+        settings = ("temperature", "weight", "min_cluster_size", "warmup", "refresh_every", "seed")
         return ", ".join(f"{name}={getattr(self, name)}" for name in settings)
 
 
@@ -169,7 +176,8 @@ def _spread(vectors: NDArray[Any]) -> float:
 
 
 def _about_one(spreads: NDArray[Any]) -> NDArray[Any]:
-    """Beside their mean; the highest and lowest fifth count as its edge."""
+    """Beside their mean; the highest and lowest fifth count as its edge, a class without any spread as the widest."""
+    spreads = np.where(spreads > _NARROWEST, spreads, spreads.max())
     clipped = np.clip(spreads, *np.percentile(spreads, [20, 80]))
     mean = clipped.mean()
-    return clipped / mean if mean > 0 else np.ones_like(clipped)
+    return clipped / mean if mean > _NARROWEST else np.ones_like(clipped)

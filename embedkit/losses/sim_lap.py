@@ -29,7 +29,7 @@ class SimLAPLoss(nn.Module):
 
     Args:
         dim: Width of the embeddings, at most.
-        num_classes: Labels there are: 0 … num_classes − 1.
+        num_classes: Labels there are: 0 … num_classes − 1; 3 or more, since of two classes none is a negative.
         temperature: Divides the cosines; above 0.
         hidden: Width of the vectors E of classes, and of the hidden layer.
         seed: Of the first weights and of the draws.
@@ -38,13 +38,14 @@ class SimLAPLoss(nn.Module):
         InputError: A number is out of range.
 
     Example:
-        >>> loss = SimLAPLoss(4, num_classes=2)
+        >>> loss = SimLAPLoss(4, num_classes=3)
         >>> one, other = torch.tensor([0]), torch.tensor([1])
         >>> torch.equal(loss.gates(one, other), loss.gates(other, one))
         True
 
     Reference:
-        J. Wu, Z. Liang, S. Mo et al., "Rethinking Positive Pairs in Contrastive Learning", arXiv 2410.18200, 2024.
+        J. Wu, S. Atito, Z. Feng, S. Mo, J. Kittler, M. Awais, "Rethinking Positive Pairs in Contrastive Learning",
+        arXiv 2410.18200, 2024.
 
     Deviations:
         Partners are drawn by class, not by row; no batch normalisation of the vectors of classes, which would make a
@@ -56,7 +57,7 @@ class SimLAPLoss(nn.Module):
     ) -> None:
         super().__init__()
         whole("dim", dim)
-        whole("num_classes", num_classes, least=2)
+        whole("num_classes", num_classes, least=3)
         whole("hidden", hidden)
         self.temperature = positive("temperature", temperature)
         self.draws = Draws(seed)
@@ -121,5 +122,7 @@ def _gated_cosines(rows: Tensor, gates: Tensor) -> Tensor:
     """cos(gate_i ⊙ x_i, gate_i ⊙ x_j), (n, n), without an array of n² · dim."""
     squares = gates.square()
     products = dot_product(squares * rows, rows)
-    lengths = dot_product(squares, rows.square()).clamp(min=_SHORTEST**2).sqrt()
-    return products / (lengths.diagonal()[:, None] * lengths)
+    lengths = dot_product(squares, rows.square())
+    short = lengths < _SHORTEST**2
+    lengths = lengths.masked_fill(short, 1).sqrt()
+    return products.masked_fill(short | short.diagonal()[:, None], 0) / (lengths.diagonal()[:, None] * lengths)

@@ -1,6 +1,5 @@
 """SupCon: all others of the same class are positives."""
 
-import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
@@ -25,6 +24,7 @@ class SupConLoss(nn.Module):
         InputError: The temperature is not above 0, or `similarity` is no function.
 
     Example:
+        >>> import torch
         >>> embeddings = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
         >>> round(SupConLoss(temperature=1.0)(embeddings, torch.tensor([0, 0, 1])).item(), 4)  # log(1 + exp(-1))
         0.3133
@@ -56,23 +56,9 @@ class SupConLoss(nn.Module):
         """
         check_rows(embeddings=embeddings)
         check_labels(labels, len(embeddings))
-        return self.of_pairs(self.similarity(embeddings, embeddings), *same_class(labels))
-
-    def of_pairs(
-        self, similarities: Float[Tensor, "n m"], positives: Shaped[Tensor, "n m"], negatives: Shaped[Tensor, "n m"]
-    ) -> Float[Tensor, ""]:
-        """The loss of anchors and what they are compared with, each partly positive, partly negative.
-
-        Args:
-            similarities: (n, m).
-            positives: How far each is a positive: a mask, or 0 … 1.
-            negatives: How far each is a negative.
-
-        Returns:
-            0-d.
-        """
-        among = positives | negatives if positives.dtype == torch.bool else positives + negatives
-        return multi_positive_cross_entropy(similarities / self.temperature, positives, among)
+        positives, negatives = same_class(labels)
+        logits = self.similarity(embeddings, embeddings) / self.temperature
+        return multi_positive_cross_entropy(logits, positives, positives | negatives)
 
     def extra_repr(self) -> str:
         """The setting, which tells one training run from another."""

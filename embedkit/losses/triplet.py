@@ -29,11 +29,12 @@ class TripletLoss(nn.Module):
 
     Args:
         margin: By which the negative must be farther; 0 or more, of distances that are 0 … 2.
-        mine: (embeddings, labels) to the rows of anchors, positives and negatives, such as the functions of
-            `embedkit.ops.mining`, or with settings `functools.partial(semi_hard_triplets, margin=0.1)`.
+        miner: (embeddings, labels) to the rows of anchors, positives and negatives, such as the functions of
+            `embedkit.ops.mining`, or with settings `functools.partial(semi_hard_triplets, margin=0.1)`,
+            whose margin is of squared distances.
 
     Raises:
-        InputError: The margin is below 0, or `mine` is no function.
+        InputError: The margin is below 0, or `miner` is no function.
 
     Example:
         >>> embeddings = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
@@ -50,10 +51,10 @@ class TripletLoss(nn.Module):
         direction is √2 from all others and has no gradient.
     """
 
-    def __init__(self, *, margin: float = 0.2, mine: Miner = all_triplets) -> None:
+    def __init__(self, *, margin: float = 0.2, miner: Miner = all_triplets) -> None:
         super().__init__()
         self.margin = not_negative("margin", margin)
-        self.mine = _callable_miner(mine)
+        self.miner = _callable_miner(miner)
 
     def forward(self, embeddings: Float[Tensor, "n dim"], labels: Shaped[Tensor, "n"]) -> Float[Tensor, ""]:
         """The loss of one batch. Takes n² numbers of memory and some for each triplet.
@@ -71,7 +72,7 @@ class TripletLoss(nn.Module):
         """
         check_rows(embeddings=embeddings)
         check_labels(labels, len(embeddings))
-        anchors, positives, negatives = _checked(self.mine(embeddings.detach(), labels), len(embeddings))
+        anchors, positives, negatives = _checked(self.miner(embeddings.detach(), labels), len(embeddings))
         distances = unit_distance(embeddings, embeddings)
         terms = distances[anchors, positives] - distances[anchors, negatives] + self.margin
         # The miner and the comparison leave out what is NaN; the sum shows it.
@@ -79,15 +80,17 @@ class TripletLoss(nn.Module):
 
     def extra_repr(self) -> str:
         """The settings, which tell one training run from another."""
-        return f"margin={self.margin}, mine={_name(self.mine)}"
+        return f"margin={self.margin}, miner={_name(self.miner)}"
 
 
-def _callable_miner(mine: Any) -> Miner:
-    if isinstance(mine, type) or not callable(mine):
-        message = f"mine must be a function of embeddings and labels, or an instance of a miner; received {mine!r:.100}"
+def _callable_miner(miner: Any) -> Miner:
+    if isinstance(miner, type) or not callable(miner):
+        message = (
+            f"miner must be a function of embeddings and labels, or an instance of a miner; received {miner!r:.100}"
+        )
         raise InputError(message)
-    miner: Miner = mine
-    return miner
+    function: Miner = miner
+    return function
 
 
 def _checked(found: Any, count: int) -> Tensor:
@@ -95,11 +98,11 @@ def _checked(found: Any, count: int) -> Tensor:
     three = isinstance(found, tuple | list) and len(found) == 3
     if not three or not all(_is_index(each) for each in found) or len({len(each) for each in found}) > 1:
         received = ", ".join(map(described, found)) if isinstance(found, tuple | list) else described(found)
-        message = f"mine must give three tensors of integers, all (t,); received {received or 'nothing'}"
+        message = f"miner must give three tensors of integers, all (t,); received {received or 'nothing'}"
         raise InputError(message)
     rows = torch.stack([each.long() for each in found])
     if bool(((rows < 0) | (rows >= count)).any()):
-        message = f"mine must give rows of the {count} embeddings; received {int(rows.min())} … {int(rows.max())}"
+        message = f"miner must give rows of the {count} embeddings; received {int(rows.min())} … {int(rows.max())}"
         raise InputError(message)
     return rows
 
@@ -109,7 +112,7 @@ def _is_index(value: Any) -> bool:
     return not kind.is_floating_point and not kind.is_complex and kind != torch.bool
 
 
-def _name(mine: Any) -> str:
-    if isinstance(mine, partial):
-        return f"{_name(mine.func)}({', '.join(f'{name}={value!r}' for name, value in mine.keywords.items())})"
-    return str(getattr(mine, "__name__", type(mine).__name__))
+def _name(miner: Any) -> str:
+    if isinstance(miner, partial):
+        return f"{_name(miner.func)}({', '.join(f'{name}={value!r}' for name, value in miner.keywords.items())})"
+    return str(getattr(miner, "__name__", type(miner).__name__))

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import euclidean_distances
 
 from embedkit.errors import InputError
 from embedkit.ops.vectors import as_embeddings
@@ -36,7 +37,7 @@ def balanced_clusters(embeddings: Any, count: int, *, seed: int = 0) -> NDArray[
         True
     """
     vectors = as_embeddings(embeddings)
-    if isinstance(count, bool) or not 1 <= count <= len(vectors):
+    if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= len(vectors):
         raise InputError(f"count must be 1 … {len(vectors)}, the number of vectors; received {count!r}")
     if count == 1:
         return np.zeros(len(vectors), np.int64)
@@ -56,7 +57,7 @@ def balanced_clusters(embeddings: Any, count: int, *, seed: int = 0) -> NDArray[
 def _with_room(vectors: NDArray[Any], centres: NDArray[Any]) -> NDArray[np.int64]:
     """⌊n / count⌋ for each centre, and one more for as many as are left."""
     room, larger = divmod(len(vectors), len(centres))
-    distances = np.square(vectors[:, None, :] - centres[None, :, :]).sum(axis=2)
+    distances = euclidean_distances(vectors, centres, squared=True)
     gains = distances - distances.mean(axis=1, keepdims=True)
     members, sizes = np.full(len(vectors), -1), np.zeros(len(centres), np.int64)
     for pair in np.argsort(gains, axis=None, kind="stable").tolist():

@@ -87,7 +87,7 @@ def mean_where(values: Float[Tensor, "n"], mask: Bool[Tensor, "n"]) -> Float[Ten
 
 
 def multi_positive_cross_entropy(
-    logits: Float[Tensor, "n m"], positives: Shaped[Tensor, "n m"], among: Shaped[Tensor, "n m"]
+    logits: Float[Tensor, "n m"], positives: Bool[Tensor, "n m"], among: Bool[Tensor, "n m"]
 ) -> Float[Tensor, ""]:
     """Cross-entropy of finding each positive of a row among others; its mean over the rows that have one.
 
@@ -95,8 +95,8 @@ def multi_positive_cross_entropy(
 
     Args:
         logits: (n, m).
-        positives: P: a mask, or how far each is a positive, 0 … 1.
-        among: A, a mask or numbers likewise.
+        positives: P, a mask.
+        among: A, a mask.
 
     Returns:
         0-d; 0 where no row has a positive.
@@ -108,7 +108,7 @@ def multi_positive_cross_entropy(
     """
     count = positives.sum(dim=1)
     lacking = count * log_sum_exp(logits, among) - (positives * logits).sum(dim=1)
-    return mean_where(lacking / count.masked_fill(count == 0, 1), count > 0)
+    return mean_where(lacking / count.clamp(min=1), count > 0)
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from embedkit.io import write_atomic
 from embedkit.losses.arguments import not_negative, positive, whole
 from embedkit.training.adapter import TensorLoss
 from embedkit.training.examples import Examples, as_dataset
-from embedkit.training.memory import begin_epoch, remembers, with_row_numbers
+from embedkit.training.memory import begin_epoch, labels_of, remembers, with_row_numbers
 from embedkit.training.runs import claim, own_random_numbers, settings
 
 Score = Callable[[Encoder], float]
@@ -83,7 +83,7 @@ def fit(  # noqa: PLR0913 (what a training run is made of)
         encoder: What is trained. It is as it was when the run fails before its first step.
         examples: Columns of texts in the order of the loss's arguments, and labels or scores if it takes them.
         loss: A loss on tensors of `embedkit.losses` (or pytorch-metric-learning); one whose attribute `by_layer` is
-            True gets the vectors behind every layer; one that has `num_rows` the number of each example for a label,
+            True gets the vectors behind every layer; one that has `row_labels` the number of each example for a label,
             and `begin_epoch` is told when an epoch begins. One that has an attribute `model`, as sentence-transformers'
             own losses have, encodes the columns itself.
         epochs: Passes over the examples, > 0.
@@ -102,6 +102,8 @@ def fit(  # noqa: PLR0913 (what a training run is made of)
         seed: Of the order of the examples, dropout and new weights.
         show_progress_bar: None shows one on a terminal.
         **options: More of sentence-transformers' training arguments, such as `bf16` or `gradient_checkpointing`.
+            Weights of a loss that begin at random want a higher rate than an encoder that is only tuned:
+            `learning_rate_mapping={"^loss": 1e-2}`.
 
     Returns:
         What was done. The encoder is trained in place.
@@ -177,7 +179,7 @@ def fit(  # noqa: PLR0913 (what a training run is made of)
             dataloader_pin_memory=encoder.device.type != "cpu",
             **options,
         )
-        if remembers(loss, len(dataset)):
+        if not hasattr(loss, "model") and remembers(loss, labels_of(dataset)):
             dataset = with_row_numbers(dataset)
         adapted = TensorLoss(encoder, loss, by_layer=getattr(loss, "by_layer", False))
         if lora:

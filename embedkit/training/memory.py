@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from datasets import Dataset
 from torch import nn
 
@@ -10,21 +11,37 @@ from embedkit.errors import InputError
 from embedkit.training.examples import LABELS
 
 
-def remembers(loss: nn.Module, count: int) -> bool:
+def remembers(loss: nn.Module, labels: Any) -> bool:
     """Whether a loss, or one within it, takes the number of each row in place of its label.
 
     Args:
         loss: Any.
-        count: Examples there are.
+        labels: Of the examples, (n,).
 
     Raises:
-        InputError: It does, and remembers another number of them.
+        InputError: It does, and remembers other examples than those, or others' labels.
     """
-    remembered = {module.num_rows for module in loss.modules() if hasattr(module, "num_rows")}
-    if remembered - {count}:
-        message = f"the loss must be made for the examples it is trained on, {count}; received one for {remembered}"
-        raise InputError(message)
+    remembered = [np.asarray(module.row_labels) for module in loss.modules() if hasattr(module, "row_labels")]
+    for each in remembered:
+        if len(each) != len(labels):
+            message = (
+                f"the loss must be made for the examples it is trained on, {len(labels)}; received {len(each)} labels"
+            )
+            raise InputError(message)
+        same, other = (np.unique(some, return_inverse=True)[1] for some in (each, np.asarray(labels)))
+        if differing := np.flatnonzero(same != other).tolist():
+            message = (
+                "the loss must be made with the labels of the examples, in their order; "
+                f"received others in {len(differing)} places, first in row {differing[0]}"
+            )
+            raise InputError(message)
     return bool(remembered)
+
+
+def labels_of(dataset: Dataset) -> list[Any]:
+    """The column of labels; empty if there is none."""
+    name = next((name for name in dataset.column_names if name in LABELS), None)
+    return list(dataset[name]) if name else []
 
 
 def with_row_numbers(dataset: Dataset) -> Dataset:

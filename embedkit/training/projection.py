@@ -73,7 +73,7 @@ def fit_projection(  # noqa: PLR0913 (what a training run is made of)
 
     Args:
         loss: Called with embeddings (batch, dim) and labels (batch,), such as those of `embedkit.losses`. One that
-            has `num_rows` gets the rows of X for labels, and `begin_epoch` is told when an epoch begins.
+            has `row_labels` gets the rows of X for labels, and `begin_epoch` is told when an epoch begins.
         X: Vectors of a frozen encoder, (n, width).
         y: Classes, (n,) integers.
         dim: Width of the map's vectors, 1 … width.
@@ -107,7 +107,7 @@ def fit_projection(  # noqa: PLR0913 (what a training run is made of)
     check_per_class(per_class, whole("batch_size", batch_size))
     whole("steps", steps)
     rows = torch.from_numpy(vectors)
-    told = torch.arange(len(rows)) if remembers(loss, len(rows)) else labels
+    told = torch.arange(len(rows)) if remembers(loss, labels.numpy()) else labels
     weights = nn.Parameter(torch.from_numpy(_principal_directions(vectors, dim)))
     optimizer = torch.optim.AdamW(
         [weights, *loss.parameters()],

@@ -125,6 +125,12 @@ def test_with_a_layer_the_loss_reaches_the_backbone_and_the_value_is_the_same():
     torch.testing.assert_close(stopped, features.grad)
 
 
+def test_a_layer_of_another_width_is_said():
+    features, labels = batch(dim=5)
+    with pytest.raises(InputError, match=r"layer must take what the loss is called with, \(n, 5\)"):
+        EnergyConfusionLoss(SupConLoss(), layer=last_layer())(features, labels)
+
+
 @pytest.mark.parametrize("layer", [torch.nn.Linear, "last", lambda rows: rows])
 def test_the_layer_is_a_module(layer):
     with pytest.raises(InputError, match="layer must be a module"):

@@ -53,6 +53,19 @@ def test_whole_spaces_tell_nothing():
     assert loss(embeddings, labels).item() == pytest.approx(math.log(3), rel=1e-5)
 
 
+def test_embeddings_cut_to_no_more_than_the_subspaces_are_refused():
+    loss, (embeddings, _) = GrassmannLoss(6, 3, rank=3), batch()
+    assert loss.logits(embeddings[:, :4]).shape == (8, 3)
+    with pytest.raises(InputError, match=r"wider than the subspaces, 3; received 3"):
+        loss.logits(embeddings[:, :3])
+
+
+def test_weights_in_half_precision():
+    loss, (embeddings, labels) = GrassmannLoss(6, 3, rank=2), batch()
+    value = loss(embeddings, labels)
+    torch.testing.assert_close(loss.bfloat16()(embeddings, labels), value, rtol=0.05, atol=0.05)
+
+
 def test_opposite_embeddings_are_of_the_same_class():
     loss, (embeddings, _) = GrassmannLoss(6, 3, rank=2), batch()
     torch.testing.assert_close(loss.logits(-embeddings), loss.logits(embeddings))

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from embedkit.errors import InputError
-from embedkit.losses import EnergyConfusionLoss, NormDirectionLoss, SBCLLoss, SupConLoss
+from embedkit.losses import EnergyConfusionLoss, MatryoshkaLoss, NormDirectionLoss, SBCLLoss, SupConLoss
 
 LABELS = [4, 4, 4, 9, 9, 2]
 
@@ -88,9 +88,22 @@ def test_around_another_wrapper():
 
 
 @pytest.mark.parametrize("wrap", [lambda loss: NormDirectionLoss(loss, teacher(), LABELS), EnergyConfusionLoss])
-def test_a_loss_that_takes_rows_is_not_wrapped(wrap):
+@pytest.mark.parametrize("loss", [SBCLLoss(LABELS), MatryoshkaLoss(SBCLLoss(LABELS), [8])])
+def test_a_loss_that_takes_rows_is_not_wrapped(wrap, loss):
     with pytest.raises(InputError, match=r"must take classes.*SBCLLoss"):
-        wrap(SBCLLoss(LABELS))
+        wrap(loss)
+
+
+def test_narrower_embeddings_meet_the_first_coordinates():
+    vectors, (embeddings, rows) = teacher(), batch()
+    whole, cut = direction(vectors), direction(vectors[:, :3])
+    torch.testing.assert_close(whole(embeddings[:, :3], rows), cut(embeddings[:, :3], rows))
+
+
+def test_rows_that_are_zero_here_and_there_have_no_gradient():
+    embeddings = torch.zeros(6, 5, requires_grad=True)
+    direction(np.zeros((6, 5), np.float32))(embeddings, torch.arange(6)).backward()
+    assert (embeddings.grad == 0).all()
 
 
 @pytest.mark.parametrize(

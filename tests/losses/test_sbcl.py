@@ -20,7 +20,7 @@ def batch(rows, *, seed=1):
 
 
 def clustered(**settings):
-    loss = SBCLLoss(LABELS, least=2, warm_up=0, **settings)
+    loss = SBCLLoss(LABELS, min_cluster_size=2, warmup=0, **settings)
     loss.begin_epoch(0, vectors)
     return loss
 
@@ -78,9 +78,9 @@ def test_names_of_subclasses_do_not_matter():
     torch.testing.assert_close(loss(embeddings, rows), value)
 
 
-@pytest.mark.parametrize(("least", "parts"), [(1, [4, 1, 1]), (2, [4, 1, 1]), (3, [2, 1, 1]), (100, [1, 1, 1])])
-def test_classes_are_cut_into_parts_as_large_as_the_rarest(least, parts):
-    loss = SBCLLoss(LABELS, least=least, warm_up=0)
+@pytest.mark.parametrize(("size", "parts"), [(1, [4, 1, 1]), (2, [4, 1, 1]), (3, [2, 1, 1]), (100, [1, 1, 1])])
+def test_classes_are_cut_into_parts_as_large_as_the_rarest(size, parts):
+    loss = SBCLLoss(LABELS, min_cluster_size=size, warmup=0)
     loss.begin_epoch(0, vectors)
     labels, subclasses = np.array(LABELS), loss.subclasses.numpy()
     assert [len(set(subclasses[labels == each])) for each in (7, 3, 5)] == parts
@@ -93,29 +93,43 @@ def test_wide_classes_have_a_higher_temperature():
     labels = [0] * 20 + [1] * 20 + [2] * 20 + [3] * 20
     points = vectors(count=80)
     points[:20] = points[0] + 0.01 * points[:20]
-    loss = SBCLLoss(labels, warm_up=0)
+    loss = SBCLLoss(labels, warmup=0)
     loss.begin_epoch(0, lambda: points)
     assert loss.temperatures[0] < 0.1 < loss.temperatures[1:].max()
     assert loss.temperatures.mean().item() == pytest.approx(0.1, rel=1e-4)
 
 
+@pytest.mark.parametrize("points", [vectors(), np.ones((13, 5))], ids=["", "equal"])
+def test_classes_of_one_or_of_equal_examples_have_finite_gradients(points):
+    loss = SBCLLoss([7] * 6 + [3] * 4 + [0, 1, 2], min_cluster_size=2, warmup=0)
+    loss.begin_epoch(0, lambda: points)
+    assert (loss.temperatures > 0.01).all()
+    embeddings = torch.from_numpy(vectors(seed=3)).requires_grad_()
+    loss(embeddings, torch.arange(13)).backward()
+    assert torch.isfinite(embeddings.grad).all()
+
+
+def test_labels_may_be_a_tensor():
+    assert SBCLLoss(torch.tensor(LABELS)).classes.tolist() == SBCLLoss(LABELS).classes.tolist()
+
+
 def test_it_clusters_after_the_warm_up_and_then_now_and_then():
     asked = []
-    loss = SBCLLoss(LABELS, least=2, warm_up=2, every=3)
+    loss = SBCLLoss(LABELS, min_cluster_size=2, warmup=2, refresh_every=3)
     for epoch in range(9):
         loss.begin_epoch(epoch, lambda epoch=epoch: asked.append(epoch) or vectors(seed=epoch))
     assert asked == [2, 5, 8]
 
 
 def test_a_restored_one_does_not_cluster_again_in_the_same_epoch():
-    loss, restored = clustered(), SBCLLoss(LABELS, least=2, warm_up=0)
+    loss, restored = clustered(), SBCLLoss(LABELS, min_cluster_size=2, warmup=0)
     restored.load_state_dict(loss.state_dict())
     restored.begin_epoch(0, lambda: pytest.fail("was asked"))
     assert torch.equal(restored.subclasses, loss.subclasses)
 
 
 def test_equal_vectors_are_clustered_too():
-    loss = SBCLLoss(LABELS, least=2, warm_up=0)
+    loss = SBCLLoss(LABELS, min_cluster_size=2, warmup=0)
     loss.begin_epoch(0, lambda: np.ones((13, 5)))
     assert len(set(loss.subclasses.tolist())) == 6
     assert torch.isfinite(loss.temperatures).all()
@@ -123,7 +137,7 @@ def test_equal_vectors_are_clustered_too():
 
 @pytest.mark.parametrize("wrong", [np.ones((12, 5)), np.full((13, 5), np.nan), None])
 def test_vectors_are_one_for_each_row(wrong):
-    loss = SBCLLoss(LABELS, warm_up=0)
+    loss = SBCLLoss(LABELS, warmup=0)
     with pytest.raises(InputError, match="must"):
         loss.begin_epoch(0, lambda: wrong)
     assert loss.clustered == -1
@@ -136,7 +150,8 @@ def test_labels_are_integers(labels):
 
 
 @pytest.mark.parametrize(
-    "setting", [{"temperature": 0}, {"weight": -1}, {"least": 0}, {"warm_up": -1}, {"every": 0}, {"seed": -1}]
+    "setting",
+    [{"temperature": 0}, {"weight": -1}, {"min_cluster_size": 0}, {"warmup": -1}, {"refresh_every": 0}, {"seed": -1}],
 )
 def test_settings_have_ranges(setting):
     with pytest.raises(InputError, match=next(iter(setting))):

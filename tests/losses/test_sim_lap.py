@@ -40,7 +40,7 @@ def test_the_formula_in_loops_gives_the_same(partners, monkeypatch):
 
 def test_open_gates_and_the_own_class_are_contrastive(monkeypatch):
     embeddings, _ = batch(count=4)
-    loss = paired(SimLAPLoss(6, 2, temperature=0.1), [0, 1], monkeypatch)
+    loss = paired(SimLAPLoss(6, 3, temperature=0.1), [0, 1], monkeypatch)
     monkeypatch.setattr(loss, "gates", lambda a, b: torch.ones(len(a), 6))
     one, two, three, four = embeddings[:, None]
     negatives = [[three, four], [three, four], [one, two], [one, two]]
@@ -51,7 +51,7 @@ def test_open_gates_and_the_own_class_are_contrastive(monkeypatch):
 
 
 def test_worked_by_hand(monkeypatch):
-    loss = paired(SimLAPLoss(2, 2, temperature=1.0), [0, 1], monkeypatch)
+    loss = paired(SimLAPLoss(2, 3, temperature=1.0), [0, 1], monkeypatch)
     embeddings = torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0]])
     # On the axes a gate changes no cosine: positives at 1, negatives at 0.
     assert loss(embeddings, torch.tensor([0, 0, 1])).item() == pytest.approx(math.log(1 + math.exp(-1)))
@@ -66,8 +66,8 @@ def test_a_gate_does_not_depend_on_the_order_of_its_classes():
 
 def test_all_that_is_not_a_partner_is_a_negative(monkeypatch):
     embeddings, labels = batch(count=4, classes=2)
-    assert paired(SimLAPLoss(6, 2), [1, 0], monkeypatch)(embeddings, labels).item() == 0
-    assert paired(SimLAPLoss(6, 2), [0, 1], monkeypatch)(embeddings, labels).item() > 0
+    assert paired(SimLAPLoss(6, 3), [1, 0], monkeypatch)(embeddings, labels).item() == 0
+    assert paired(SimLAPLoss(6, 3), [0, 1], monkeypatch)(embeddings, labels).item() > 0
 
 
 def test_weights_of_gates_and_classes_get_a_gradient(monkeypatch):
@@ -86,11 +86,20 @@ def test_one_class_or_singletons_have_a_gradient_of_zero():
         assert torch.isfinite(embeddings.grad).all()
 
 
+def test_a_row_without_direction_has_no_gradient():
+    embeddings, labels = batch()
+    embeddings[4] = 0
+    embeddings.requires_grad_()
+    SimLAPLoss(6, 3, seed=1)(embeddings, labels).backward()
+    assert (embeddings.grad[4] == 0).all()
+    assert embeddings.grad.abs().max() < 100
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
         ({"dim": 0}, "dim"),
-        ({"num_classes": 1}, "num_classes"),
+        ({"num_classes": 2}, "num_classes"),
         ({"temperature": 0}, "temperature"),
         ({"hidden": 0}, "hid"),
     ],

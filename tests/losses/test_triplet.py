@@ -40,7 +40,7 @@ def test_the_formula_in_loops_gives_the_same(mine):
     for a, p, n in zip(*mine(embeddings, labels), strict=True):
         values.append(max(0.0, float((unit[a] - unit[p]).norm() - (unit[a] - unit[n]).norm() + 0.3)))
     expected = sum(values) / sum(value > 0 for value in values)
-    assert TripletLoss(margin=0.3, mine=mine)(embeddings, labels).item() == pytest.approx(expected)
+    assert TripletLoss(margin=0.3, miner=mine)(embeddings, labels).item() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("margin", [0.0, 0.05, 1.0])
@@ -56,7 +56,7 @@ def test_pytorch_metric_learning_gives_the_same(seed, margin):
 @pytest.mark.parametrize("mine", [hard_triplets, semi_hard_triplets])
 def test_pytorch_metric_learning_takes_the_triplets(mine):
     embeddings, labels = batch(count=20)
-    found = value_and_gradient(TripletLoss(mine=mine), embeddings, labels)
+    found = value_and_gradient(TripletLoss(miner=mine), embeddings, labels)
     peer = peers.TripletMarginLoss(margin=0.2)
     torch.testing.assert_close(found, value_and_gradient(peer, embeddings, labels, mine(embeddings, labels)))
 
@@ -64,7 +64,7 @@ def test_pytorch_metric_learning_takes_the_triplets(mine):
 def test_a_miner_of_pytorch_metric_learning_works():
     embeddings, labels = batch(count=20)
     miner = miners.TripletMarginMiner(margin=0.1, type_of_triplets="hard")
-    found = value_and_gradient(TripletLoss(mine=miner), embeddings, labels)
+    found = value_and_gradient(TripletLoss(miner=miner), embeddings, labels)
     peer = peers.TripletMarginLoss(margin=0.2)
     torch.testing.assert_close(found, value_and_gradient(peer, embeddings, labels, miner(embeddings, labels)))
 
@@ -85,7 +85,7 @@ def test_lengths_do_not_matter():
 @pytest.mark.parametrize("mine", MINERS)
 @pytest.mark.parametrize("labels", [[0, 0, 0], [0, 1, 2]])
 def test_without_triplets_it_is_zero_with_a_gradient_of_zero(mine, labels):
-    value, gradient = value_and_gradient(TripletLoss(mine=mine), batch(count=3)[0], torch.tensor(labels))
+    value, gradient = value_and_gradient(TripletLoss(miner=mine), batch(count=3)[0], torch.tensor(labels))
     assert value == 0
     assert (gradient == 0).all()
 
@@ -111,7 +111,7 @@ def test_what_is_not_a_number_shows_with_every_miner(mine):
     embeddings, labels = batch()
     spoiled = embeddings.detach().clone()
     spoiled[3, 0] = torch.nan
-    assert TripletLoss(mine=mine)(spoiled, labels).isnan()
+    assert TripletLoss(miner=mine)(spoiled, labels).isnan()
 
 
 def test_the_gradient_is_that_of_finite_differences():
@@ -123,7 +123,7 @@ def test_the_gradient_is_that_of_finite_differences():
 def test_a_step_down_the_gradient_makes_it_smaller(mine):
     embeddings, labels = batch()
     triplets = mine(embeddings, labels)
-    loss = TripletLoss(margin=0.5, mine=lambda *_: triplets)
+    loss = TripletLoss(margin=0.5, miner=lambda *_: triplets)
     value, gradient = value_and_gradient(loss, embeddings, labels)
     assert loss(embeddings.detach() - 1e-5 * gradient, labels) < value
 
@@ -139,18 +139,18 @@ def test_half_precision_is_widened(dtype):
 
 
 def test_no_gradient_flows_through_the_choice():
-    def mine(embeddings, labels):
+    def choose(embeddings, labels):
         assert not embeddings.requires_grad
         return all_triplets(embeddings, labels)
 
-    TripletLoss(mine=mine)(*batch()).backward()
+    TripletLoss(miner=choose)(*batch()).backward()
 
 
 @pytest.mark.parametrize("kind", [torch.uint8, torch.int32])
 def test_indices_may_be_any_integers(kind):
     embeddings, labels = batch()
-    loss = TripletLoss(mine=lambda *given: [each.to(kind) for each in hard_triplets(*given)])
-    torch.testing.assert_close(loss(embeddings, labels), TripletLoss(mine=hard_triplets)(embeddings, labels))
+    loss = TripletLoss(miner=lambda *given: [each.to(kind) for each in hard_triplets(*given)])
+    torch.testing.assert_close(loss(embeddings, labels), TripletLoss(miner=hard_triplets)(embeddings, labels))
 
 
 @pytest.mark.parametrize(
@@ -172,14 +172,14 @@ def test_indices_may_be_any_integers(kind):
     ids=lambda given: str(given).replace("\n", ""),
 )
 def test_what_a_miner_gives_is_checked(given):
-    with pytest.raises(InputError, match=r"mine must give.*received"):
-        TripletLoss(mine=lambda *_: given)(*batch())
+    with pytest.raises(InputError, match=r"miner must give.*received"):
+        TripletLoss(miner=lambda *_: given)(*batch())
 
 
 @pytest.mark.parametrize("wrong", ["hard", None, miners.TripletMarginMiner])
 def test_what_is_no_miner_is_refused(wrong):
-    with pytest.raises(InputError, match=r"mine must be.*received"):
-        TripletLoss(mine=wrong)
+    with pytest.raises(InputError, match=r"miner must be.*received"):
+        TripletLoss(miner=wrong)
 
 
 def test_the_margin_is_not_negative():
@@ -188,7 +188,7 @@ def test_the_margin_is_not_negative():
 
 
 def test_the_settings_are_shown():
-    assert repr(TripletLoss()) == "TripletLoss(margin=0.2, mine=all_triplets)"
+    assert repr(TripletLoss()) == "TripletLoss(margin=0.2, miner=all_triplets)"
     narrow = partial(partial(distance_weighted_triplets, cutoff=0.4), seed=3)
-    assert TripletLoss(mine=narrow).extra_repr() == "margin=0.2, mine=distance_weighted_triplets(cutoff=0.4, seed=3)"
-    assert TripletLoss(mine=miners.TripletMarginMiner()).extra_repr() == "margin=0.2, mine=TripletMarginMiner"
+    assert TripletLoss(miner=narrow).extra_repr() == "margin=0.2, miner=distance_weighted_triplets(cutoff=0.4, seed=3)"
+    assert TripletLoss(miner=miners.TripletMarginMiner()).extra_repr() == "margin=0.2, miner=TripletMarginMiner"

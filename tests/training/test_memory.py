@@ -5,11 +5,14 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from sentence_transformers.sentence_transformer import losses
 from torch import nn
 
 from embedkit.encoders.lora import LoRA
+from embedkit.encoders.record import Vocabulary, record_encoder
 from embedkit.errors import InputError
 from embedkit.losses import (
+    ContrastiveLoss,
     EnergyConfusionLoss,
     MatryoshkaLoss,
     MetrixLoss,
@@ -28,7 +31,7 @@ LABELS = [7] * 6 + [2] * 6 + [5] * 6
 class Remembering(nn.Module):
     """Notes what it is called with and told."""
 
-    num_rows = len(TEXTS)
+    row_labels = np.array(LABELS)
 
     def __init__(self):
         super().__init__()
@@ -75,15 +78,39 @@ def test_projections_do_so_too():
 
 def test_a_loss_made_for_other_rows_is_refused(make_encoder):
     loss = SBCLLoss(LABELS[:-1])
-    with pytest.raises(InputError, match=r"made for the examples.*18.*received one for \{17\}"):
+    with pytest.raises(InputError, match=r"made for the examples.*18; received 17 labels"):
         fit(make_encoder(), examples(), loss, **settings())
     with pytest.raises(InputError, match="made for the examples"):
         fit_projection(loss, np.ones((18, 4)), LABELS, 2)
+    with pytest.raises(InputError, match=r"made for the examples.*0; received 17 labels"):
+        fit(make_encoder(), {"text": TEXTS, "other": TEXTS}, loss, **settings())
+
+
+def test_a_loss_made_with_other_labels_is_refused(make_encoder):
+    other = [*LABELS[:-1], 7]
+    for loss in (SBCLLoss(other), NormDirectionLoss(SupConLoss(), np.ones((18, 32)), other)):
+        with pytest.raises(InputError, match=r"others in 1 places, first in row 17"):
+            fit(make_encoder(), examples(), loss, **settings())
+
+
+def test_a_folder_is_that_of_what_was_remembered(make_encoder, tmp_path):
+    loss = NormDirectionLoss(SupConLoss(), np.ones((18, 32)), LABELS)
+    fit(make_encoder(), examples(), loss, folder=tmp_path, **settings(epochs=1))
+    other = NormDirectionLoss(SupConLoss(), np.eye(18, 32), LABELS)
+    with pytest.raises(InputError, match="loss"):
+        fit(make_encoder(), examples(), other, folder=tmp_path, **settings(epochs=1))
+
+
+def test_a_loss_of_sentence_transformers_around_a_table_is_taken():
+    encoder = record_encoder(Vocabulary.fit({"user": ["ann", "bob"], "item": ["tea", "jam"]}), dim=4)
+    records = [{"user": user, "item": item} for user in ("ann", "bob") for item in ("tea", "jam")]
+    pairs = {"a": records, "b": records, "score": [1.0] * 4}
+    assert fit(encoder, pairs, losses.CosineSimilarityLoss(encoder), **settings(epochs=1, batch_size=2)).steps == 2
 
 
 def test_subclasses_are_found_anew_in_training(make_encoder):
     labels = [7] * 9 + [2] * 6 + [5] * 3
-    loss = SBCLLoss(labels, least=3, warm_up=1, every=1)
+    loss = SBCLLoss(labels, min_cluster_size=3, warmup=1, refresh_every=1)
     sampler = partial(SeveralPerClass, labels=labels, per_class=3)
     done = fit(make_encoder(), examples(labels), loss, **settings(batch_sampler=sampler))
     assert loss.clustered == 2
@@ -114,7 +141,7 @@ class Cut(nn.Module):
 
 def test_a_run_that_was_cut_short_goes_on_with_the_subclasses_it_had(make_encoder, tmp_path):
     def train(step, folder):
-        encoder, loss = make_encoder(), SBCLLoss(LABELS, least=3, warm_up=0, every=2)
+        encoder, loss = make_encoder(), SBCLLoss(LABELS, min_cluster_size=3, warmup=0, refresh_every=2)
         fit(encoder, examples(), Cut(loss, step), folder=folder, **settings(epochs=4, evaluations=4))
         return encoder, loss
 
@@ -138,7 +165,7 @@ def test_a_teacher_is_learnt_from(make_encoder):
     ("loss", "names"),
     [
         (EnergyConfusionLoss(SupConLoss(), weight=0.5), {"wrapped", "confusion"}),
-        (MetrixLoss(SupConLoss()), {"wrapped", "mixtures"}),
+        (MetrixLoss(ContrastiveLoss()), {"wrapped", "mixtures"}),
         (SupConLoss(), set()),
     ],
 )
