@@ -89,7 +89,7 @@ ARMS: dict[str, Callable[[Learnt], nn.Module]] = {
     "SupCon": lambda learnt: SupConLoss(),
     "CACR": lambda learnt: CACRLoss(),
     "ProtoTriplet": lambda learnt: ProtoTripletLoss(),
-    "SBCL": lambda learnt: SBCLLoss(learnt.labels, warmup=5, refresh_every=3),
+    "SBCL": lambda learnt: SBCLLoss(learnt.labels),
     "ICNN": lambda learnt: ICNNLoss(),
     "contrastive": lambda learnt: ContrastiveLoss(),
     "multi-similarity": lambda learnt: MultiSimilarityLoss(),

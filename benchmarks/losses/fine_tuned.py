@@ -104,7 +104,7 @@ def run(smoke: bool) -> Iterator[Row]:
     each = [work(job) for job in all_jobs] if smoke else on_cores(work, all_jobs)
     found: dict[tuple[str, str], list[Found]] = {}
     for (data, arm, _), one in zip(all_jobs, each, strict=True):
-        found.setdefault((f"{data.name}, last layer trained", arm), []).append(one)
+        found.setdefault((f"{data.name}, last layer", arm), []).append(one)
     yield from rows("losses with labels", found, smoke)
 
 

@@ -26,7 +26,7 @@ from embedkit.training.fit import fit
 
 STEPS, BATCH, PER_CLASS, RATE, WEIGHT = 40, 48, 4, 1e-3, 2.0
 BESIDE = ", beside"
-DATA = "Omniglot, ConvNet trained"
+DATA = "Omniglot, ConvNet tuned"
 
 
 def run(smoke: bool) -> Iterator[Row]:
