@@ -136,10 +136,9 @@ def unit_distance(a: Float[Tensor, "n dim"], b: Float[Tensor, "m dim"]) -> Float
 
 
 def _unit(rows: Tensor) -> Tensor:
-    # torch's normalize divides short rows by 1e-12, which multiplies their gradient by 1e12.
+    # torch's normalize divides short rows by 1e-12, which multiplies their gradient by 1e12; by infinity both are 0.
     lengths = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
-    short = lengths < _SHORTEST
-    unit: Tensor = (rows / lengths.masked_fill(short, 1)).masked_fill(short, 0)
+    unit: Tensor = rows / lengths.masked_fill(lengths < _SHORTEST, torch.inf)
     return unit
 
 
