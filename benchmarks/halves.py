@@ -55,6 +55,8 @@ SEEDS = (10, 11, 12, 13, 14)
 SEEN, UNSEEN = "seen classes", "unseen classes"
 NOTHING, CHANCE = "no training", "random vectors"
 WORDS, LEAST = 1500, 25
+BESIDE = ", beside"
+"""Ends the name of an arm whose trained vectors, at twice the weight, stand beside those from before."""
 
 
 @dataclass(frozen=True)
@@ -216,6 +218,16 @@ def search(embeddings: NDArray[Any], labels: NDArray[np.int64], half: NDArray[np
         items = class_search(embeddings[asked], labels[asked]).items("MAP@R")
         found[which] = Items("test", f"draw {seed}", items.statistic, items.unit, items.ids, items.columns)
     return found
+
+
+def made(arm: str, learnt: Learnt) -> nn.Module:
+    """The loss of an arm, beside or not."""
+    return ARMS[arm.removesuffix(BESIDE)](learnt)
+
+
+def beside(arm: str, before: NDArray[Any], after: NDArray[Any]) -> NDArray[Any]:
+    """The vectors of an arm: those after training, or both, each of length 1, weighed 1 to 2."""
+    return np.hstack([normalize(before), 2 * normalize(after)]) if arm.endswith(BESIDE) else after
 
 
 def rows(method: str, found: dict[tuple[str, str], list[Found]], smoke: bool) -> Iterator[Row]:

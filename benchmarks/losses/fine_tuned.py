@@ -22,26 +22,27 @@ from torch import Tensor, nn
 import embedkit as ek
 from benchmarks.halves import (
     ARMS,
+    BESIDE,
     CHANCE,
     NOTHING,
     SEEDS,
     Found,
     Learnt,
     Texts,
+    beside,
     jobs,
     learnt_half,
+    made,
     rows,
     search,
     texts,
 )
 from benchmarks.peer import on_cores
 from benchmarks.results import Row
-from embedkit.ops.vectors import normalize
 from embedkit.training.batches import class_batches
 from embedkit.training.memory import begin_epoch, remembers
 
-STEPS, BATCH, PER_CLASS, RATE, WEIGHT = 50, 48, 4, 7e-4, 2.0
-BESIDE = ", beside"
+STEPS, BATCH, PER_CLASS, RATE = 50, 48, 4, 7e-4
 
 
 @dataclass(frozen=True)
@@ -122,12 +123,9 @@ def measure(job: tuple[Texts, str, int], *, steps: int, rate: float = RATE) -> F
     learnt = np.isin(data.labels, half)
     labels = np.unique(data.labels[learnt], return_inverse=True)[1]
     states = _states(tuple(data.train)).of(learnt)
-    loss = ARMS[arm.removesuffix(BESIDE)](Learnt(labels, last.encode(states), before.shape[1]))
+    loss = made(arm, Learnt(labels, last.encode(states), before.shape[1]))
     _train(last, loss, states, labels, seed, steps, rate)
-    embeddings = last.encode(asked)
-    if arm.endswith(BESIDE):
-        embeddings = np.hstack([normalize(before), WEIGHT * embeddings])
-    return search(embeddings, data.test_labels, half, seed)
+    return search(beside(arm, before, last.encode(asked)), data.test_labels, half, seed)
 
 
 def _train(

@@ -17,15 +17,28 @@ from numpy.typing import NDArray
 
 import embedkit as ek
 from benchmarks.drawn import Drawn
-from benchmarks.halves import ARMS, CHANCE, NOTHING, SEEDS, Found, Learnt, conv_net, learnt_half, pictures, rows, search
+from benchmarks.halves import (
+    ARMS,
+    BESIDE,
+    CHANCE,
+    NOTHING,
+    SEEDS,
+    Found,
+    Learnt,
+    beside,
+    conv_net,
+    learnt_half,
+    made,
+    pictures,
+    rows,
+    search,
+)
 from benchmarks.peer import on_cores
 from benchmarks.results import Row
-from embedkit.ops.vectors import normalize
 from embedkit.training.batches import SeveralPerClass
 from embedkit.training.fit import fit
 
-STEPS, BATCH, PER_CLASS, RATE, WEIGHT = 40, 48, 4, 1e-3, 2.0
-BESIDE = ", beside"
+STEPS, BATCH, PER_CLASS, RATE = 40, 48, 4, 1e-3
 DATA = "Omniglot, ConvNet tuned"
 
 
@@ -57,7 +70,7 @@ def measure(
     elif arm != NOTHING:
         learnt = np.flatnonzero(first & np.isin(labels, half))
         codes = np.unique(labels[learnt], return_inverse=True)[1]
-        loss = ARMS[arm.removesuffix(BESIDE)](Learnt(codes, before[learnt], before.shape[1]))
+        loss = made(arm, Learnt(codes, before[learnt], before.shape[1]))
         trained = copy.deepcopy(encoder)
         options: dict[str, Any] = {
             "max_steps": steps,
@@ -68,6 +81,5 @@ def measure(
         }
         examples = {"image": list(letters.images[learnt]), "label": codes}
         fit(trained, examples, loss, seed=seed, show_progress_bar=False, **options)
-        vectors = trained.encode(letters.images[~first])
-        asked = np.hstack([normalize(asked), WEIGHT * normalize(vectors)]) if arm.endswith(BESIDE) else vectors
+        asked = beside(arm, asked, trained.encode(letters.images[~first]))
     return search(asked, labels[~first], half, seed)

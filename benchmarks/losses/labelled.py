@@ -19,14 +19,17 @@ from numpy.typing import NDArray
 
 from benchmarks.halves import (
     ARMS,
+    BESIDE,
     CHANCE,
     NOTHING,
     SEEDS,
     Found,
     Labelled,
     Learnt,
+    beside,
     jobs,
     learnt_half,
+    made,
     rows,
     search,
     vectors,
@@ -36,8 +39,7 @@ from benchmarks.results import Row
 from embedkit.ops.vectors import normalize
 from embedkit.training.projection import fit_projection
 
-STEPS, WIDEST_WEAK, WEIGHT = 200, 128, 2.0
-BESIDE = ", beside"
+STEPS, WIDEST_WEAK = 200, 128
 
 
 def run(smoke: bool) -> Iterator[Row]:
@@ -70,7 +72,6 @@ def _embeddings(data: Labelled, arm: str, learnt: NDArray[np.bool_], seed: int, 
     strong = data.train.shape[1] == data.teacher.shape[1]
     dim = data.train.shape[1] if strong else min(data.train.shape[1], WIDEST_WEAK)
     labels = np.unique(data.labels[learnt], return_inverse=True)[1]
-    loss = ARMS[arm.removesuffix(BESIDE)](Learnt(labels, data.teacher[learnt], dim))
+    loss = made(arm, Learnt(labels, data.teacher[learnt], dim))
     projection = fit_projection(loss, data.train[learnt], labels, dim, steps=steps, seed=seed)
-    projected = projection.transform(data.test)
-    return np.hstack([normalize(data.test), WEIGHT * projected]) if arm.endswith(BESIDE) else projected
+    return beside(arm, data.test, projection.transform(data.test))

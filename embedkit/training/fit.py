@@ -27,7 +27,7 @@ from embedkit.io import write_atomic
 from embedkit.losses.arguments import not_negative, positive, whole
 from embedkit.training.adapter import TensorLoss
 from embedkit.training.examples import Examples, as_dataset
-from embedkit.training.memory import begin_epoch, labels_of, remembers, with_row_numbers
+from embedkit.training.memory import begin_epoch, with_row_numbers
 from embedkit.training.runs import claim, own_random_numbers, settings
 
 Score = Callable[[Encoder], float]
@@ -179,8 +179,7 @@ def fit(  # noqa: PLR0913 (what a training run is made of)
             dataloader_pin_memory=encoder.device.type != "cpu",
             **options,
         )
-        if not hasattr(loss, "model") and remembers(loss, labels_of(dataset)):
-            dataset = with_row_numbers(dataset)
+        dataset = with_row_numbers(loss, dataset)
         adapted = TensorLoss(encoder, loss, by_layer=getattr(loss, "by_layer", False))
         if lora:
             torch.manual_seed(seed)

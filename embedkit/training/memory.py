@@ -38,15 +38,16 @@ def remembers(loss: nn.Module, labels: Any) -> bool:
     return bool(remembered)
 
 
-def labels_of(dataset: Dataset) -> list[Any]:
-    """The column of labels; empty if there is none."""
-    name = next((name for name in dataset.column_names if name in LABELS), None)
-    return list(dataset[name]) if name else []
+def with_row_numbers(loss: nn.Module, dataset: Dataset) -> Dataset:
+    """Examples as the loss takes them: with their numbers for labels if it remembers them, else as they are.
 
-
-def with_row_numbers(dataset: Dataset) -> Dataset:
-    """The number of each example in place of its label."""
-    label = next(name for name in dataset.column_names if name in LABELS)
+    Raises:
+        InputError: As `remembers`.
+    """
+    if not any(hasattr(module, "row_labels") for module in loss.modules()):
+        return dataset  # whose labels need not be read
+    label = next((name for name in dataset.column_names if name in LABELS), None)
+    remembers(loss, dataset[label][:] if label else [])
     return dataset.remove_columns(label).add_column(label, list(range(len(dataset))))
 
 
