@@ -1,6 +1,19 @@
 """What is fitted on vectors that no longer change: scikit-learn estimators, kept without pickle."""
 
+from embedkit.heads.encoder_transformer import EncoderTransformer
+from embedkit.heads.frechet import FrechetClassifier
+from embedkit.heads.funnelling import FunnellingClassifier
+from embedkit.heads.label_metrics import tree_distances
+from embedkit.heads.prototype import PrototypeClassifier
 from embedkit.heads.ridge_aligner import RidgeAligner
 from embedkit.heads.zero_shot import ZeroShotClassifier
 
-__all__ = ["RidgeAligner", "ZeroShotClassifier"]
+__all__ = [
+    "EncoderTransformer",
+    "FrechetClassifier",
+    "FunnellingClassifier",
+    "PrototypeClassifier",
+    "RidgeAligner",
+    "ZeroShotClassifier",
+    "tree_distances",
+]

@@ -9,11 +9,13 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from embedkit.errors import CorruptFileError, ModelError
-from embedkit.heads import RidgeAligner, ZeroShotClassifier
+from embedkit.heads import PrototypeClassifier, RidgeAligner, ZeroShotClassifier
 from embedkit.heads.stored import StoredHead
 
 ALIGNED, CLASSIFIED = ("X", "Y"), ("X", "y")
 HEADS = {
+    "PrototypeClassifier": (PrototypeClassifier, CLASSIFIED),
+    "PrototypeClassifier, Euclidean": (lambda: PrototypeClassifier(metric="euclidean"), CLASSIFIED),
     "RidgeAligner": (RidgeAligner, ALIGNED),
     "RidgeAligner, one alpha": (lambda: RidgeAligner(alpha=0.5), ALIGNED),
     "ZeroShotClassifier": (ZeroShotClassifier, CLASSIFIED),

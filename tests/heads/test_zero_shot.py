@@ -17,7 +17,7 @@ class Letters:
 
 def test_by_hand():
     """(1, 0) and (3, 4)/5 have the mean (.8, .4), of direction (2, 1)/sqrt(5)."""
-    classifier = ZeroShotClassifier(scale=10.0).fit([[1, 0], [3, 4], [0, 2]], ["a", "a", "b"])
+    classifier = ZeroShotClassifier(temperature=0.1).fit([[1, 0], [3, 4], [0, 2]], ["a", "a", "b"])
     np.testing.assert_allclose(classifier.anchors_, [[2 / 5**0.5, 1 / 5**0.5], [0, 1]])
     odds = np.exp(10 / 5**0.5 - 10)
     np.testing.assert_allclose(classifier.predict_proba([[0, 7]]), [[odds / (1 + odds), 1 / (1 + odds)]])
@@ -49,10 +49,10 @@ def test_a_name_stands_in_each_place():
     assert said == ["{} brace or {} brace"]
 
 
-def test_the_scale_does_not_change_who_wins():
+def test_the_temperature_does_not_change_who_wins():
     draw = np.random.default_rng(0)
     X, y, new = draw.normal(size=(30, 4)), draw.integers(5, size=30), draw.normal(size=(50, 4))
-    sharp, flat = (ZeroShotClassifier(scale=scale).fit(X, y) for scale in (1000.0, 1e-6))
+    sharp, flat = (ZeroShotClassifier(temperature=temperature).fit(X, y) for temperature in (0.001, 1e6))
     np.testing.assert_array_equal(sharp.predict(new), flat.predict(new))
     np.testing.assert_allclose(flat.predict_proba(new), 0.2, atol=1e-5)
     np.testing.assert_allclose(sharp.predict_proba(new).sum(axis=1), 1)
@@ -64,10 +64,10 @@ def test_what_has_no_direction_is_as_near_to_all():
     np.testing.assert_array_equal(classifier.predict_proba([[0.0, 0.0]]), [[0.5, 0.5]])
 
 
-@pytest.mark.parametrize("scale", [0, -1.0, float("inf"), float("nan"), "100", True])
-def test_a_scale_out_of_range_is_refused(scale):
-    with pytest.raises(InputError, match="scale must be a number above 0"):
-        ZeroShotClassifier(scale=scale).fit([[1.0], [2.0]], [0, 1])
+@pytest.mark.parametrize("temperature", [0, -1.0, float("inf"), float("nan"), "100", True])
+def test_a_temperature_out_of_range_is_refused(temperature):
+    with pytest.raises(InputError, match="temperature must be a number above 0"):
+        ZeroShotClassifier(temperature=temperature).fit([[1.0], [2.0]], [0, 1])
 
 
 @pytest.mark.parametrize(

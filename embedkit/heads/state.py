@@ -1,0 +1,120 @@
+"""What an estimator holds, as JSON and arrays of numbers: enough to build it anew without running any code it names."""
+
+import importlib
+import warnings
+from typing import Any
+
+import numpy as np
+import sklearn
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import InconsistentVersionWarning
+
+from embedkit.errors import CorruptFileError, InputError
+
+Arrays = dict[str, np.ndarray[Any, Any]]
+
+
+def written(value: Any, place: str, arrays: Arrays) -> Any:
+    """As JSON holds it; arrays of numbers are put into `arrays` and named.
+
+    Args:
+        value: A number, text, array, list, tuple, dictionary, or an estimator of scikit-learn or embedkit of these.
+        place: What it is called, such as "estimator_.coef_".
+        arrays: Where arrays of numbers go.
+
+    Raises:
+        InputError: It is, or holds, something else; the message says where.
+    """
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if np.isfinite(value) else {"float": repr(value)}
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+        arrays[place] = np.ascontiguousarray(value).reshape(value.shape)
+        return {"array": place}
+    if isinstance(value, np.ndarray):
+        return {"texts" if value.dtype.kind == "U" else "objects": written(value.tolist(), place, arrays)}
+    return _written_whole(value, place, arrays)
+
+
+def _written_whole(value: Any, place: str, arrays: Arrays) -> Any:
+    """What has parts."""
+    if isinstance(value, list | tuple):
+        parts = [written(each, f"{place}.{number}", arrays) for number, each in enumerate(value)]
+        return {"tuple": parts} if isinstance(value, tuple) else parts
+    if isinstance(value, dict):
+        pairs = [
+            [written(key, f"{place}.key{number}", arrays), written(each, f"{place}.{number}", arrays)]
+            for number, (key, each) in enumerate(value.items())
+        ]
+        return {"pairs": pairs}
+    if _is_known(type(value)):
+        state = {name: written(each, f"{place}.{name}", arrays) for name, each in vars(value).items()}
+        kind = type(value)
+        return {"object": f"{kind.__module__}:{kind.__qualname__}", "version": sklearn.__version__, "state": state}
+    raise InputError(
+        f"what is kept must be numbers, texts, arrays, or estimators of scikit-learn and embedkit made of these; "
+        f"{place} is a {type(value).__name__}: fit an estimator that keeps nothing of the kind"
+    )
+
+
+def read(value: Any, arrays: Arrays) -> Any:
+    """What `written` was given.
+
+    Raises:
+        CorruptFileError: It names an array that is missing, or a class that is none of scikit-learn's or embedkit's.
+    """
+    if isinstance(value, list):
+        return [read(each, arrays) for each in value]
+    if not isinstance(value, dict):
+        return value
+    kind = next(iter(value))
+    held = value[kind]
+    if kind == "object":
+        return _object(value, arrays)
+    if kind == "array":
+        if held not in arrays:
+            raise CorruptFileError(f"the array {held!r} is missing")
+        return arrays[held]
+    plain: Any = read(held, arrays) if kind != "pairs" else None
+    match kind:
+        case "float":
+            return float(plain)
+        case "texts":
+            return np.asarray(plain, dtype=str)
+        case "objects":
+            return np.asarray(plain, dtype=object)
+        case "tuple":
+            return tuple(plain)
+        case _:
+            return {read(key, arrays): read(each, arrays) for key, each in held}
+
+
+def _object(value: dict[str, Any], arrays: Arrays) -> Any:
+    module, _, name = str(value["object"]).partition(":")
+    try:
+        kind: Any = getattr(importlib.import_module(module), name) if _is_named(module) else None
+    except (ImportError, AttributeError):
+        kind = None
+    if not isinstance(kind, type) or not _is_known(kind):
+        raise CorruptFileError(
+            f"only classes of scikit-learn and heads of embedkit are built; the file names {value['object']!r}"
+        )
+    if module.startswith("sklearn.") and value["version"] != sklearn.__version__:
+        known = {"estimator_name": name, "current_sklearn_version": sklearn.__version__}
+        warnings.warn(InconsistentVersionWarning(**known, original_sklearn_version=value["version"]), stacklevel=5)
+    built = object.__new__(kind)
+    vars(built).update({attribute: read(each, arrays) for attribute, each in value["state"].items()})
+    return built
+
+
+def _is_named(module: str) -> bool:
+    return module.startswith(("sklearn.", "embedkit."))
+
+
+def _is_known(kind: type) -> bool:
+    """Scikit-learn's estimators and the plain objects they hold, and heads; none that is compiled, such as a tree."""
+    ours = kind.__module__.startswith("embedkit.") and issubclass(kind, BaseEstimator)
+    return (ours or kind.__module__.startswith("sklearn.")) and kind.__new__ is object.__new__
