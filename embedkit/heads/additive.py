@@ -65,7 +65,7 @@ class AdditiveClassifier(ScoringClassifier):
             Itself.
 
         Raises:
-            InputError: An argument of the head is wrong, or labels were numbers before and are texts now, or vice versa.
+            InputError: An argument of the head is wrong, or labels were numbers before and are texts now.
             ValueError: scikit-learn's, where X and y are no finite numbers and classes of equal length, or X has
                 another width than before.
         """
@@ -92,7 +92,7 @@ class AdditiveClassifier(ScoringClassifier):
         self._add(rows, np.searchsorted(merged, labels), weights)
         return self
 
-    def _check_arguments(self) -> None:  # noqa: B027 (not every head has any to check)
+    def _check_arguments(self) -> None:
         """Refuse wrong arguments of `__init__`."""
 
     @abstractmethod

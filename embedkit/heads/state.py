@@ -72,24 +72,22 @@ def read(value: Any, arrays: Arrays) -> Any:
         return value
     kind = next(iter(value))
     held = value[kind]
-    if kind == "object":
-        return _object(value, arrays)
-    if kind == "array":
-        if held not in arrays:
-            raise CorruptFileError(f"the array {held!r} is missing")
-        return arrays[held]
-    plain: Any = read(held, arrays) if kind != "pairs" else None
     match kind:
+        case "object":
+            found: Any = _object(value, arrays)
+        case "array":
+            if held not in arrays:
+                raise CorruptFileError(f"the array {held!r} is missing")
+            found = arrays[held]
+        case "pairs":
+            found = {read(key, arrays): read(each, arrays) for key, each in held}
         case "float":
-            return float(plain)
-        case "texts":
-            return np.asarray(plain, dtype=str)
-        case "objects":
-            return np.asarray(plain, dtype=object)
+            found = float(held)
         case "tuple":
-            return tuple(plain)
+            found = tuple(read(held, arrays))
         case _:
-            return {read(key, arrays): read(each, arrays) for key, each in held}
+            found = np.asarray(read(held, arrays), dtype=str if kind == "texts" else object)
+    return found
 
 
 def _object(value: dict[str, Any], arrays: Arrays) -> Any:

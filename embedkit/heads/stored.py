@@ -1,7 +1,7 @@
 """How heads are kept: a folder with what they were made with and what they learnt."""
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
