@@ -103,7 +103,7 @@ def _object(value: dict[str, Any], arrays: Arrays) -> Any:
     if module.startswith("sklearn.") and value["version"] != sklearn.__version__:
         known = {"estimator_name": name, "current_sklearn_version": sklearn.__version__}
         warnings.warn(InconsistentVersionWarning(**known, original_sklearn_version=value["version"]), stacklevel=5)
-    built = object.__new__(kind)
+    built: Any = object.__new__(kind)
     vars(built).update({attribute: read(each, arrays) for attribute, each in value["state"].items()})
     return built
 
@@ -112,7 +112,7 @@ def _is_named(module: str) -> bool:
     return module.startswith(("sklearn.", "embedkit."))
 
 
-def _is_known(kind: type) -> bool:
+def _is_known(kind: Any) -> bool:
     """Scikit-learn's estimators and the plain objects they hold, and heads; none that is compiled, such as a tree."""
     ours = kind.__module__.startswith("embedkit.") and issubclass(kind, BaseEstimator)
     return (ours or kind.__module__.startswith("sklearn.")) and kind.__new__ is object.__new__
