@@ -6,14 +6,17 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
+from sklearn.naive_bayes import GaussianNB
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from embedkit.errors import CorruptFileError, ModelError
-from embedkit.heads import PrototypeClassifier, RidgeAligner, ZeroShotClassifier
+from embedkit.heads import FrechetClassifier, PrototypeClassifier, RidgeAligner, ZeroShotClassifier
 from embedkit.heads.stored import StoredHead
 
 ALIGNED, CLASSIFIED = ("X", "Y"), ("X", "y")
 HEADS = {
+    "FrechetClassifier": (FrechetClassifier, CLASSIFIED),
+    "FrechetClassifier, another": (lambda: FrechetClassifier(estimator=GaussianNB(), temperature=2.0), CLASSIFIED),
     "PrototypeClassifier": (PrototypeClassifier, CLASSIFIED),
     "PrototypeClassifier, Euclidean": (lambda: PrototypeClassifier(metric="euclidean"), CLASSIFIED),
     "RidgeAligner": (RidgeAligner, ALIGNED),
@@ -71,7 +74,8 @@ def test_damage_is_told(fitted, tmp_path):
     head, _ = fitted
     head.save(tmp_path / "head")
     weights = tmp_path / "head" / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-8] + bytes(8))
+    held = weights.read_bytes()
+    weights.write_bytes(held[:-8] + bytes(255 - byte for byte in held[-8:]))
     with pytest.raises(CorruptFileError, match="differs from its checksum"):
         type(head).load(tmp_path / "head")
     with pytest.raises(CorruptFileError, match="is missing"):
