@@ -185,8 +185,8 @@ def _checked(tasks: Iterable[Task]) -> Sequence[tuple[Any, NDArray[Any], Any, ND
         taught = np.unique(np.concatenate([taught, parts[1]])) if number else np.unique(parts[1])
         if len(strange := np.setdiff1d(parts[3], taught)):
             raise InputError(
-                f"y_test of task {number} must hold classes that a task so far teaches; received {strange.tolist()[0]!r}, which "
-                "none does: move those rows to the task that brings the class"
+                f"y_test of task {number} must hold classes that a task so far teaches; received "
+                f"{strange.tolist()[0]!r}, which none does: move those rows to the task that brings the class"
             )
         checked.append((parts[0], parts[1], parts[2], parts[3]))
     return checked
