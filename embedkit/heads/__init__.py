@@ -4,6 +4,8 @@ from embedkit.heads.encoder_transformer import EncoderTransformer
 from embedkit.heads.frechet import FrechetClassifier
 from embedkit.heads.funnelling import FunnellingClassifier
 from embedkit.heads.label_metrics import tree_distances
+from embedkit.heads.label_names import LabelNameClassifier
+from embedkit.heads.novel_kmeans import NovelClassKMeans
 from embedkit.heads.prototype import PrototypeClassifier
 from embedkit.heads.ridge_aligner import RidgeAligner
 from embedkit.heads.zero_shot import ZeroShotClassifier
@@ -12,6 +14,8 @@ __all__ = [
     "EncoderTransformer",
     "FrechetClassifier",
     "FunnellingClassifier",
+    "LabelNameClassifier",
+    "NovelClassKMeans",
     "PrototypeClassifier",
     "RidgeAligner",
     "ZeroShotClassifier",

@@ -1,6 +1,6 @@
 """Classes by what is said of them: each input goes to the class whose words are nearest."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -69,31 +69,58 @@ class ZeroShotClassifier(ScoringClassifier):
         return self
 
     def fit_names(
-        self, encoder: SupportsEncode, classes: Sequence[str], *, templates: Sequence[str] = ("a photo of a {}",)
+        self,
+        encoder: SupportsEncode,
+        classes: Sequence[str] | Mapping[str, Sequence[str]],
+        *,
+        templates: Sequence[str] = ("a photo of a {}",),
     ) -> Self:
         """Take the mean over sentences that speak of each class.
 
         Args:
             encoder: What turns the sentences into vectors; `predict` wants vectors of the same space.
-            classes: Their names.
-            templates: Sentences, each with {} where the name stands.
+            classes: Their names or, of each, words that speak of it.
+            templates: Sentences, each with {} where the name or word stands.
 
         Returns:
             Itself.
 
         Raises:
-            InputError: There is no class or no template, two classes are equal, or a template has no place for a name.
+            InputError: There is no class, word or template, two classes are equal, or a template has no place for a
+                word.
         """
-        names, sentences = _texts("classes", classes), _texts("templates", templates)
-        if len(set(names)) < len(names):
-            raise InputError(f"classes must differ; received {names!r:.200}")
-        if wrong := [each for each in sentences if "{}" not in each]:
-            raise InputError(f"templates must have {{}} where the name stands; received {wrong[0]!r:.100}")
-        said = [sentence.replace("{}", name) for name in names for sentence in sentences]
-        return self.fit(encoder.encode(said), np.repeat(names, len(sentences)))
+        said, owners = sentences(classes, templates)
+        return self.fit(encoder.encode(said), owners)
 
     def _scores(self, rows: Rows) -> NDArray[np.float64]:
         return products(normalize(rows), self.anchors_) / self.temperature
+
+
+def sentences(
+    classes: Sequence[str] | Mapping[str, Sequence[str]], templates: Sequence[str]
+) -> tuple[list[str], NDArray[np.str_]]:
+    """Each word of each class in each template, and the class of each sentence.
+
+    Args:
+        classes: As in `ZeroShotClassifier.fit_names`.
+        templates: Likewise.
+
+    Raises:
+        InputError: As there.
+
+    Example:
+        >>> sentences({"sports": ["ball", "goal"]}, ["a {}"])
+        (['a ball', 'a goal'], array(['sports', 'sports'], dtype='<U6'))
+    """
+    named = classes if isinstance(classes, Mapping) else None
+    names, places = _texts("classes", classes if named is None else list(named)), _texts("templates", templates)
+    if len(set(names)) < len(names):
+        raise InputError(f"classes must differ; received {names!r:.200}")
+    if wrong := [each for each in places if "{}" not in each]:
+        raise InputError(f"templates must have {{}} where the name stands; received {wrong[0]!r:.100}")
+    words = {name: [name] if named is None else _texts(f"words of {name!r:.50}", named[name]) for name in names}
+    said = [(place.replace("{}", word), name) for name in names for word in words[name] for place in places]
+    return [sentence for sentence, _ in said], np.array([name for _, name in said])
 
 
 def _texts(name: str, values: Any) -> list[str]:

@@ -1,10 +1,10 @@
-"""Centroids of nearest vectors: the oracle is Lbl2TransformerVec's description in plain loops."""
+"""Centroids of nearest vectors, and by k-means: the oracle is the authors' description in plain loops."""
 
 import numpy as np
 import pytest
 
 from embedkit.errors import InputError
-from embedkit.ops.centroids import nearest_centroids
+from embedkit.ops.centroids import nearest_centroids, spherical_centroids
 
 GENERATOR = np.random.default_rng(0)
 PROTOTYPES = GENERATOR.normal(size=(4, 6)).astype(np.float32)
@@ -55,3 +55,24 @@ def test_what_is_none_is_refused():
         nearest_centroids(PROTOTYPES, np.empty((0, 6)))
     with pytest.raises(InputError, match="6 dimensions"):
         nearest_centroids(PROTOTYPES, VECTORS[:, :5])
+
+
+def test_k_means_by_cosine_loop_by_loop():
+    units = [vector / np.linalg.norm(vector) for vector in VECTORS.astype(np.float64)]
+    centroids, members = [start / np.linalg.norm(start) for start in PROTOTYPES.astype(np.float64)], None
+    while members != (members := [int(np.argmax([c @ unit for c in centroids])) for unit in units]):
+        for cluster in set(members):
+            total = sum(unit for unit, member in zip(units, members, strict=True) if member == cluster)
+            centroids[cluster] = total / np.linalg.norm(total)
+    found = spherical_centroids(PROTOTYPES, VECTORS)
+    np.testing.assert_allclose(found, centroids, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(spherical_centroids(found, VECTORS), found, rtol=0, atol=1e-6)
+
+
+def test_k_means_by_hand_and_a_cluster_of_nothing_stays():
+    """East has (1, 0) and (0, 1) at first, of mean (1, 1); what has no direction counts nowhere."""
+    found = spherical_centroids([[2, 1], [-3, 0]], [[1, 0], [0, 9], [0, 0]])
+    np.testing.assert_allclose(found, [[0.5**0.5, 0.5**0.5], [-1, 0]])
+    np.testing.assert_allclose(spherical_centroids([[0, 1], [1, 0]], [[1, 0], [-1, 0]]), [[-1, 0], [1, 0]])
+    with pytest.raises(InputError, match="max_rounds >= 1"):
+        spherical_centroids(PROTOTYPES, VECTORS, max_rounds=0)
