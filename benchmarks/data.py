@@ -101,15 +101,24 @@ def clinc150(split: Literal["train", "test"]) -> tuple[list[str], list[str]]:
     return [text for text, _ in kept], [intent for _, intent in kept]
 
 
+def clinc150_domains() -> dict[str, list[str]]:
+    """The ten domains of the intents, 15 in each.
+
+    Raises:
+        DataMissing: The data set is not there.
+    """
+    domains: dict[str, list[str]] = json.loads(data_folder("text", "clinc150", "domains.json").read_text("utf-8"))
+    return domains
+
+
 def clinc150_pairs(count: int, seed: int = 0) -> list[tuple[str, str, float]]:
     """Pairs of training queries in the manner of NLI: same intent (5), same domain (2.5), another domain (0).
 
     Raises:
         DataMissing: The data set is not there.
     """
-    folder = data_folder("text", "clinc150")
-    rows = json.loads((folder / "data_full.json").read_text("utf-8"))["train"]
-    domains = json.loads((folder / "domains.json").read_text("utf-8"))
+    rows = json.loads(data_folder("text", "clinc150", "data_full.json").read_text("utf-8"))["train"]
+    domains = clinc150_domains()
     domain_of = {intent: domain for domain, intents in domains.items() for intent in intents}
     by_intent: dict[str, list[str]] = {}
     for text, intent in rows:
@@ -124,3 +133,28 @@ def clinc150_pairs(count: int, seed: int = 0) -> list[tuple[str, str, float]]:
         other, score = [(intent, 5.0), (draw.choice(near), 2.5), (draw.choice(far), 0.0)][place % 3]
         pairs.append((draw.choice(by_intent[intent]), draw.choice(by_intent[other]), score))
     return pairs
+
+
+def ag_news() -> tuple[list[str], list[str]]:
+    """Titles with descriptions of news, and what they are about, of 4; the test split.
+
+    Raises:
+        DataMissing: The data set is not there.
+    """
+    names = data_folder("text", "ag_news", "classes.txt").read_text("utf-8").split("\n")
+    with data_folder("text", "ag_news", "test.csv").open(encoding="utf-8", newline="") as file:
+        rows = [(f"{title}. {description}", names[int(label) - 1]) for label, title, description in csv.reader(file)]
+    return [text for text, _ in rows], [name for _, name in rows]
+
+
+def sib200(language: str, split: Literal["train", "dev", "test"]) -> tuple[list[str], list[str]]:
+    """Sentences of Wikinews, Wikibooks and Wikivoyage in a language, such as "fra_Latn", and their topics, of 7.
+
+    Languages have the same sentences in the same order, translated.
+
+    Raises:
+        DataMissing: The data set is not there.
+    """
+    with data_folder("text", "sib200", language, f"{split}.tsv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    return [row["text"] for row in rows], [row["category"] for row in rows]

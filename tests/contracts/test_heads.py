@@ -30,7 +30,7 @@ HEADS = {
     "FrechetClassifier": (FrechetClassifier, CLASSIFIED),
     "FrechetClassifier, another": (lambda: FrechetClassifier(estimator=GaussianNB(), temperature=2.0), CLASSIFIED),
     "LabelNameClassifier": (LabelNameClassifier, CLASSIFIED),
-    "LabelNameClassifier, k-means": (lambda: LabelNameClassifier(refine="kmeans"), CLASSIFIED),
+    "LabelNameClassifier, k-means": (lambda: LabelNameClassifier(refine="kmeans"), DISCOVERED),
     "NovelClassKMeans": (lambda: NovelClassKMeans(max_novel=5, num_init=2, random_state=0), DISCOVERED),
     "NovelClassKMeans, or known": (
         lambda: NovelClassKMeans(max_novel=3, known_in_unlabelled=True, num_init=2, random_state=0),
