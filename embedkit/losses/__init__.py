@@ -13,6 +13,7 @@ attribute `by_layer` is True, which tells whoever encodes for them.
 
 from embedkit.losses.arc_face import ArcFaceLoss
 from embedkit.losses.cacr import CACRLoss
+from embedkit.losses.class_relation import ClassRelationLoss
 from embedkit.losses.contrastive import ContrastiveLoss
 from embedkit.losses.cosent import CoSENTLoss
 from embedkit.losses.energy_confusion import EnergyConfusionLoss
@@ -39,6 +40,7 @@ from embedkit.losses.two_d_matryoshka import TwoDMatryoshkaLoss
 __all__ = [
     "ArcFaceLoss",
     "CACRLoss",
+    "ClassRelationLoss",
     "CoSENTLoss",
     "ContrastiveLoss",
     "EnergyConfusionLoss",

@@ -12,6 +12,7 @@ from embedkit.errors import InputError
 from embedkit.losses import (
     ArcFaceLoss,
     CACRLoss,
+    ClassRelationLoss,
     ContrastiveLoss,
     CoSENTLoss,
     EnergyConfusionLoss,
@@ -74,6 +75,8 @@ LOSSES = {
     "InfoNCELoss, own negatives": (lambda: InfoNCELoss(in_batch=False), CONTRASTIVE),
     "PairContrastiveLoss": (lambda: PairContrastiveLoss(temperature=0.1), PAIRS),
     "PairContrastiveLoss, keys": (lambda: PairContrastiveLoss(target=same_key, smoothing=0.1), KEYED),
+    "ClassRelationLoss": (lambda: ClassRelationLoss(temperature=1.0), PAIRS),
+    "ClassRelationLoss, sharp": (lambda: ClassRelationLoss(temperature=0.5, softening=1.0), PAIRS),
     "SigmoidPairLoss": (lambda: SigmoidPairLoss(temperature=1.0, bias=-1.0), PAIRS),
     "SigmoidPairLoss, chunks": (lambda: SigmoidPairLoss(temperature=1.0, bias=-1.0, chunk_size=4), PAIRS),
     "SoftmaxLoss": (lambda: SoftmaxLoss(DIM, CLASSES), LABELLED),
