@@ -12,6 +12,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from embedkit.errors import CorruptFileError, ModelError
 from embedkit.heads import (
     FrechetClassifier,
+    FunnellingClassifier,
     LabelNameClassifier,
     NovelClassKMeans,
     PrototypeClassifier,
@@ -29,6 +30,8 @@ MAKE_TARGETS = {
 HEADS = {
     "FrechetClassifier": (FrechetClassifier, CLASSIFIED),
     "FrechetClassifier, another": (lambda: FrechetClassifier(estimator=GaussianNB(), temperature=2.0), CLASSIFIED),
+    "FunnellingClassifier": (lambda: FunnellingClassifier(cv=2, random_state=0), CLASSIFIED),
+    "FunnellingClassifier, seen": (lambda: FunnellingClassifier(meta=GaussianNB(), cv=None), CLASSIFIED),
     "LabelNameClassifier": (LabelNameClassifier, CLASSIFIED),
     "LabelNameClassifier, k-means": (lambda: LabelNameClassifier(refine="kmeans"), DISCOVERED),
     "NovelClassKMeans": (lambda: NovelClassKMeans(max_novel=5, num_init=2, random_state=0), DISCOVERED),
