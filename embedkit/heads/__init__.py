@@ -3,6 +3,7 @@
 from embedkit.heads.encoder_transformer import EncoderTransformer
 from embedkit.heads.frechet import FrechetClassifier
 from embedkit.heads.funnelling import FunnellingClassifier
+from embedkit.heads.gaussian import GaussianClassifier
 from embedkit.heads.label_metrics import tree_distances
 from embedkit.heads.label_names import LabelNameClassifier
 from embedkit.heads.novel_kmeans import NovelClassKMeans
@@ -14,6 +15,7 @@ __all__ = [
     "EncoderTransformer",
     "FrechetClassifier",
     "FunnellingClassifier",
+    "GaussianClassifier",
     "LabelNameClassifier",
     "NovelClassKMeans",
     "PrototypeClassifier",

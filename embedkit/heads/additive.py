@@ -1,35 +1,26 @@
 """What classifiers share that learn sums over rows."""
 
 from abc import abstractmethod
-from typing import Any, ClassVar, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
 from sklearn.utils import gen_batches
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight, validate_data
+from sklearn.utils.validation import _check_sample_weight
 
 from embedkit.errors import InputError
-from embedkit.heads.scoring import Rows, ScoringClassifier
+from embedkit.heads.growing import GrowingClassifier
+from embedkit.heads.scoring import Rows
 
 _ROWS = 16384
 
 
-class AdditiveClassifier(ScoringClassifier):
+class AdditiveClassifier(GrowingClassifier):
     """A classifier that may see its rows in any number of parts, in any order, and new classes with them.
 
     What it learns from parts is, but for rounding, what it learns from all rows at once.
-
-    Attributes:
-        classes_: (classes,), sorted.
-        counts_: How many rows of each class were seen, or what they weighed, (classes,).
     """
-
-    _per_class: ClassVar[tuple[str, ...]] = ("counts_",)
-    """Fitted arrays of one row a class; those of a class that is new are zeros."""
-
-    counts_: NDArray[np.float64]
 
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Learn from these rows alone; what was learnt before is forgotten.
@@ -46,8 +37,7 @@ class AdditiveClassifier(ScoringClassifier):
             InputError: An argument of the head is wrong.
             ValueError: scikit-learn's, where X and y are no finite numbers and classes of equal length.
         """
-        for name in [name for name in vars(self) if name.endswith("_") and not name.startswith("_")]:
-            delattr(self, name)
+        self._forget()
         return self.partial_fit(X, y, sample_weight=sample_weight)
 
     def partial_fit(
@@ -69,67 +59,70 @@ class AdditiveClassifier(ScoringClassifier):
             ValueError: scikit-learn's, where X and y are no finite numbers and classes of equal length, or X has
                 another width than before.
         """
-        self._check_arguments()
-        first = not hasattr(self, "classes_")
-        rows, labels = validate_data(self, X, y, reset=first, dtype=(np.float64, np.float32))
-        check_classification_targets(labels)
+        rows, labels = self._validated(X, y)
         weights = _check_sample_weight(sample_weight, rows, dtype=np.float64, ensure_non_negative=True)
         if not weights.any():
             raise InputError("sample_weight must be above 0 for some row; received zeros alone: leave such rows out")
-        known = labels[:0] if first else self.classes_
-        named = labels[:0] if classes is None else np.asarray(classes)
-        merged = _merged(known, labels, named)
-        if first:
-            self._start(rows)
-            self.counts_ = np.zeros(0)
-        places = np.searchsorted(merged, known)
-        for name in self._per_class:
-            old = getattr(self, name)
-            grown = np.zeros((len(merged), *old.shape[1:]), old.dtype)
-            grown[places] = old
-            setattr(self, name, grown)
-        self.classes_ = merged
-        self._add(rows, np.searchsorted(merged, labels), weights)
+        self._add(rows, self._placed(rows, labels, classes), weights)
         return self
-
-    def _check_arguments(self) -> None:
-        """Refuse wrong arguments of `__init__`."""
-
-    @abstractmethod
-    def _start(self, rows: Rows) -> None:
-        """Make what is summed, of no class yet."""
 
     @abstractmethod
     def _add(self, rows: Rows, codes: NDArray[np.int64], weights: NDArray[np.float64]) -> None:
         """Learn from rows whose classes stand at `codes` in `classes_`, `counts_` included."""
 
 
-def class_sums(
-    rows: Rows, codes: NDArray[np.int64], weights: NDArray[np.float64], num_classes: int
-) -> NDArray[np.float64]:
-    """Weighted sum of the rows of each class, (classes, width), in double precision and little memory.
+def add_sums(
+    sums: NDArray[np.float64], rows: Rows, codes: NDArray[np.int64], weights: NDArray[np.float64] | None = None
+) -> None:
+    """Add each row to that of its class, in double precision and little memory.
+
+    Args:
+        sums: Of each class, (classes, width); changed in place.
+        rows: (n, width).
+        codes: The class of each, 0 … classes − 1, (n,).
+        weights: What each counts, (n,); None for 1.
+    """
+    counted = np.ones(len(codes)) if weights is None else weights
+    for part in gen_batches(len(codes), _ROWS):
+        seen, inverse = np.unique(codes[part], return_inverse=True)
+        members = csr_array((counted[part], (inverse, np.arange(len(inverse)))))
+        sums[seen] += members @ np.asarray(rows[part], dtype=np.float64)
+
+
+class ClassMeans(NamedTuple):
+    """Means of the classes that rows are of, k of all.
+
+    Attributes:
+        places: Which these are, sorted, (k,).
+        inverse: Of each row, which of the k its class is, (n,).
+        counts: What the rows of each weigh, (k,).
+        means: (k, width); zeros where they weigh nothing.
+    """
+
+    places: NDArray[np.int64]
+    inverse: NDArray[np.int64]
+    counts: NDArray[np.float64]
+    means: NDArray[np.float64]
+
+    def merge(self, counts: NDArray[np.float64], means: NDArray[Any]) -> None:
+        """Bring them into the counts and means of all classes, (classes,) and (classes, width), in place."""
+        total = counts[self.places] + self.counts
+        share = self.counts / np.where(total, total, 1)
+        means[self.places] += share[:, None] * (self.means - means[self.places])
+        counts[self.places] = total
+
+
+def class_means(rows: Rows, codes: NDArray[np.int64], weights: NDArray[np.float64] | None = None) -> ClassMeans:
+    """The mean of the rows of each class that has some.
 
     Args:
         rows: (n, width).
-        codes: The class of each, 0 … num_classes − 1, (n,).
-        weights: What each counts, (n,).
-        num_classes: How many classes there are.
+        codes: The class of each, (n,).
+        weights: What each counts, (n,); None for 1.
     """
-    sums = np.zeros((num_classes, rows.shape[1]))
-    for part in gen_batches(len(rows), _ROWS):
-        seen, inverse = np.unique(codes[part], return_inverse=True)
-        members = csr_array((weights[part], (inverse, np.arange(len(inverse)))))
-        sums[seen] += members @ np.asarray(rows[part], dtype=np.float64)
-    return sums
-
-
-def _merged(*labels: NDArray[Any]) -> NDArray[Any]:
-    """All classes, sorted."""
-    given = [each for each in labels if len(each)]
-    if len({each.dtype.kind in "biuf" for each in given}) > 1:
-        raise InputError(
-            "labels must be all numbers or all texts; received "
-            + " and ".join(f"{each[0]!r}" for each in given)
-            + ": give new classes the kind of label that the known ones have"
-        )
-    return np.unique(np.concatenate(given))
+    places, inverse = np.unique(codes, return_inverse=True)
+    counts = np.bincount(inverse, weights, len(places)).astype(np.float64)
+    means = np.zeros((len(places), rows.shape[1]))
+    add_sums(means, rows, inverse, weights)
+    means /= np.where(counts, counts, 1)[:, None]
+    return ClassMeans(places, inverse, counts, means)

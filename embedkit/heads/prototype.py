@@ -9,7 +9,7 @@ from scipy.special import softmax
 from sklearn.preprocessing import normalize
 
 from embedkit.errors import InputError
-from embedkit.heads.additive import AdditiveClassifier, class_sums
+from embedkit.heads.additive import AdditiveClassifier, class_means
 from embedkit.heads.scoring import Rows, check_positive, products
 
 
@@ -107,14 +107,11 @@ class PrototypeClassifier(AdditiveClassifier):
     def _add(self, rows: Rows, codes: NDArray[np.int64], weights: NDArray[np.float64]) -> None:
         first = not self.counts_.any()
         units = normalize(rows) if self.metric == "cosine" else rows
-        counts = self.counts_ + np.bincount(codes, weights, len(self.classes_))
-        sums = class_sums(units, codes, weights, len(self.classes_)) + self.means_ * self.counts_[:, None]
-        self.means_ = (sums / np.where(counts, counts, 1)[:, None]).astype(self.means_.dtype)
-        self.counts_ = counts
+        class_means(units, codes, weights).merge(self.counts_, self.means_)
         if self.base_classes is not None:
             self.base_ = np.isin(self.classes_, np.asarray(self.base_classes))
         elif first:
-            self.base_ = counts > 0
+            self.base_ = self.counts_ > 0
 
     def _scores(self, rows: Rows) -> NDArray[np.float64]:
         prototypes = self.prototypes_

@@ -10,7 +10,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 from embedkit.errors import InputError
-from embedkit.heads.additive import class_sums
+from embedkit.heads.additive import class_means
 from embedkit.heads.scoring import Rows, ScoringClassifier, check_positive, products
 from embedkit.types import SupportsEncode
 
@@ -65,7 +65,7 @@ class ZeroShotClassifier(ScoringClassifier):
         rows, labels = validate_data(self, X, y, dtype=np.float64)
         check_classification_targets(labels)
         self.classes_, codes = np.unique(labels, return_inverse=True)
-        self.anchors_ = normalize(class_sums(normalize(rows), codes, np.ones(len(codes)), len(self.classes_)))
+        self.anchors_ = normalize(class_means(normalize(rows), codes).means)
         return self
 
     def fit_names(

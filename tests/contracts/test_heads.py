@@ -13,6 +13,7 @@ from embedkit.errors import CorruptFileError, ModelError
 from embedkit.heads import (
     FrechetClassifier,
     FunnellingClassifier,
+    GaussianClassifier,
     LabelNameClassifier,
     NovelClassKMeans,
     PrototypeClassifier,
@@ -32,6 +33,9 @@ HEADS = {
     "FrechetClassifier, another": (lambda: FrechetClassifier(estimator=GaussianNB(), temperature=2.0), CLASSIFIED),
     "FunnellingClassifier": (lambda: FunnellingClassifier(cv=2, random_state=0), CLASSIFIED),
     "FunnellingClassifier, seen": (lambda: FunnellingClassifier(meta=GaussianNB(), cv=None), CLASSIFIED),
+    "GaussianClassifier": (GaussianClassifier, CLASSIFIED),
+    "GaussianClassifier, chosen": (lambda: GaussianClassifier(shrinkage="auto", priors="counts"), CLASSIFIED),
+    "GaussianClassifier, diagonal": (lambda: GaussianClassifier(covariance="diagonal"), CLASSIFIED),
     "LabelNameClassifier": (LabelNameClassifier, CLASSIFIED),
     "LabelNameClassifier, k-means": (lambda: LabelNameClassifier(refine="kmeans"), DISCOVERED),
     "NovelClassKMeans": (lambda: NovelClassKMeans(max_novel=5, num_init=2, random_state=0), DISCOVERED),
