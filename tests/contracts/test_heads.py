@@ -11,6 +11,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from embedkit.errors import CorruptFileError, ModelError
 from embedkit.heads import (
+    ConformalClassifier,
+    ConformalLabelSets,
     FrechetClassifier,
     FunnellingClassifier,
     GaussianClassifier,
@@ -22,13 +24,21 @@ from embedkit.heads import (
 )
 from embedkit.heads.stored import StoredHead
 
-ALIGNED, CLASSIFIED, DISCOVERED = ("X", "Y"), ("X", "y"), ("X", "y with -1")
+ALIGNED, CLASSIFIED, DISCOVERED, LABELLED = ("X", "Y"), ("X", "y"), ("X", "y with -1"), ("X", "sets of labels")
 MAKE_TARGETS = {
     "Y": lambda draw: draw.normal(size=(40, 3)),
     "y": lambda _: np.arange(40) % 3,
     "y with -1": lambda _: np.arange(40) % 3 - 1,
+    "sets of labels": lambda draw: draw.integers(2, size=(40, 3)),
 }
 HEADS = {
+    "ConformalClassifier": (lambda: ConformalClassifier(alpha=0.2), CLASSIFIED),
+    "ConformalClassifier, by class": (
+        lambda: ConformalClassifier(alpha=0.5, nonconformity="aps", mondrian=True, random_state=0),
+        CLASSIFIED,
+    ),
+    "ConformalLabelSets": (lambda: ConformalLabelSets(alpha=0.2), LABELLED),
+    "ConformalLabelSets, norm": (lambda: ConformalLabelSets(alpha=0.2, nonconformity="norm"), LABELLED),
     "FrechetClassifier": (FrechetClassifier, CLASSIFIED),
     "FrechetClassifier, another": (lambda: FrechetClassifier(estimator=GaussianNB(), temperature=2.0), CLASSIFIED),
     "FunnellingClassifier": (lambda: FunnellingClassifier(cv=2, random_state=0), CLASSIFIED),
