@@ -158,3 +158,17 @@ def sib200(language: str, split: Literal["train", "dev", "test"]) -> tuple[list[
     with data_folder("text", "sib200", language, f"{split}.tsv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
     return [row["text"] for row in rows], [row["category"] for row in rows]
+
+
+def nlupp_banking() -> tuple[list[str], list[list[str]]]:
+    """What people say to a bank, and all that they mean by it, of 48; of equal texts the first.
+
+    Raises:
+        DataMissing: The data set is not there.
+    """
+    folder = data_folder("text", "nlupp", "banking")
+    rows: dict[str, tuple[str, list[str]]] = {}
+    for fold in range(20):
+        for row in json.loads((folder / f"fold{fold}.json").read_text("utf-8")):
+            rows.setdefault(_folded(row["text"]), (row["text"], row.get("intents", [])))
+    return [text for text, _ in rows.values()], [meant for _, meant in rows.values()]
