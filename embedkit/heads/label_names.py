@@ -88,7 +88,7 @@ class LabelNameClassifier(ZeroShotClassifier):
         """
         self._check_arguments()
         rows, labels = validate_data(self, X, y, dtype=(np.float64, np.float32))
-        if labels.dtype != object:
+        if labels.dtype.kind == "f":
             check_classification_targets(labels)
         classes, codes = known_codes(labels, len(rows))
         named = codes >= 0

@@ -6,6 +6,7 @@ from itertools import product
 import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 
@@ -73,7 +74,8 @@ def test_by_hand():
 
 def test_where_all_lie_as_far_apart_the_most_probable_wins():
     logistic = LogisticRegression(max_iter=1000).fit(X, SEEN)
-    for options in ({}, {"labels": UNSORTED}, {"labels": UNSORTED, "distances": 3.0 * (1 - np.eye(5))}):
+    known = {"estimator": FrozenEstimator(logistic)}
+    for options in ({}, {"labels": UNSORTED}, {"labels": UNSORTED, "distances": 3.0 * (1 - np.eye(5)), **known}):
         head = FrechetClassifier(**options).fit(X, SEEN)
         np.testing.assert_array_equal(head.predict(NEW), logistic.predict(NEW))
         np.testing.assert_allclose(

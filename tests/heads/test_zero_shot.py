@@ -1,3 +1,5 @@
+import warnings
+
 import numpy as np
 import pytest
 
@@ -35,6 +37,12 @@ def test_order_and_repetition_of_templates_change_nothing():
     for templates in (TEMPLATES[::-1], TEMPLATES * 3):
         other = ZeroShotClassifier().fit_names(Letters(), CLASSES[::-1], templates=templates)
         np.testing.assert_allclose(other.anchors_, first.anchors_)
+
+
+def test_one_text_a_class_is_no_reason_to_warn():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ZeroShotClassifier().fit(np.eye(40), [f"class {number}" for number in range(40)])
 
 
 def test_a_name_stands_in_each_place():
