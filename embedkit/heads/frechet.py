@@ -24,7 +24,8 @@ class FrechetClassifier(ScoringClassifier):
 
     A classifier that knows 0, 2 and 5 stars and wavers between 0 and 2 says 1. It suits labels with an order or a tree;
     where all lie about as far from each other it says what the estimator says. Probabilities that are too sure keep it
-    from wavering: choose `temperature` on examples that were held out.
+    from wavering: choose `temperature` on examples that were held out. Such of the classes seen alone ask for too low a
+    one where these are few and far apart, as the two ends of a scale are.
 
     Args:
         estimator: Learns the classes seen, and has `predict_proba`; None is LogisticRegression. One that is fitted
