@@ -11,6 +11,7 @@ from embedkit.heads.label_sets import ConformalLabelSets
 from embedkit.heads.novel_kmeans import NovelClassKMeans
 from embedkit.heads.prototype import PrototypeClassifier
 from embedkit.heads.ridge_aligner import RidgeAligner
+from embedkit.heads.subspace import SubspaceClassifier
 from embedkit.heads.zero_shot import ZeroShotClassifier
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "NovelClassKMeans",
     "PrototypeClassifier",
     "RidgeAligner",
+    "SubspaceClassifier",
     "ZeroShotClassifier",
     "tree_distances",
 ]

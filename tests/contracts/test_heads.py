@@ -20,6 +20,7 @@ from embedkit.heads import (
     NovelClassKMeans,
     PrototypeClassifier,
     RidgeAligner,
+    SubspaceClassifier,
     ZeroShotClassifier,
 )
 from embedkit.heads.stored import StoredHead
@@ -57,6 +58,7 @@ HEADS = {
     "PrototypeClassifier, Euclidean": (lambda: PrototypeClassifier(metric="euclidean"), CLASSIFIED),
     "RidgeAligner": (RidgeAligner, ALIGNED),
     "RidgeAligner, one alpha": (lambda: RidgeAligner(alpha=0.5), ALIGNED),
+    "SubspaceClassifier": (lambda: SubspaceClassifier(num_components=1), CLASSIFIED),
     "ZeroShotClassifier": (ZeroShotClassifier, CLASSIFIED),
 }
 
