@@ -5,6 +5,7 @@ from embedkit.heads.encoder_transformer import EncoderTransformer
 from embedkit.heads.frechet import FrechetClassifier
 from embedkit.heads.funnelling import FunnellingClassifier
 from embedkit.heads.gaussian import GaussianClassifier
+from embedkit.heads.gaussian_mixture import SemiSupervisedGaussianMixture
 from embedkit.heads.label_metrics import tree_distances
 from embedkit.heads.label_names import LabelNameClassifier
 from embedkit.heads.label_sets import ConformalLabelSets
@@ -25,6 +26,7 @@ __all__ = [
     "NovelClassKMeans",
     "PrototypeClassifier",
     "RidgeAligner",
+    "SemiSupervisedGaussianMixture",
     "SubspaceClassifier",
     "ZeroShotClassifier",
     "tree_distances",

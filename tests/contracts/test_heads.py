@@ -20,6 +20,7 @@ from embedkit.heads import (
     NovelClassKMeans,
     PrototypeClassifier,
     RidgeAligner,
+    SemiSupervisedGaussianMixture,
     SubspaceClassifier,
     ZeroShotClassifier,
 )
@@ -58,6 +59,10 @@ HEADS = {
     "PrototypeClassifier, Euclidean": (lambda: PrototypeClassifier(metric="euclidean"), CLASSIFIED),
     "RidgeAligner": (RidgeAligner, ALIGNED),
     "RidgeAligner, one alpha": (lambda: RidgeAligner(alpha=0.5), ALIGNED),
+    "SemiSupervisedGaussianMixture": (
+        lambda: SemiSupervisedGaussianMixture(prior_scale=(0.05, 0.2), max_novel=5, random_state=0),
+        DISCOVERED,
+    ),
     "SubspaceClassifier": (lambda: SubspaceClassifier(num_components=1), CLASSIFIED),
     "ZeroShotClassifier": (ZeroShotClassifier, CLASSIFIED),
 }
