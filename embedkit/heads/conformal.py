@@ -59,11 +59,11 @@ class ConformalClassifier(SplitConformal):
         Adaptive Coverage", NeurIPS 2020 (aps).
 
     Deviations:
-        Nothing is drawn at random to split ties: p-values count them in full, and "aps" leaves out the random part of
-        q(c | x) that the paper adds. What is left is the least τ at which the classes on top, of total τ or more, hold
-        c; as calibration rows are scored alike, coverage holds. The same row has the same set in every call. To add
-        all of q(c | x), as others do, is as valid, but made sets four to nine times as large on Banking77. The parts
-        are stratified, which the theory does not ask for; on a class of one row nothing is calibrated.
+        Nothing is drawn at random, so that the same row has the same set in every call: p-values count ties in full,
+        and "aps" leaves out the random part of q(c | x) that the paper adds. What is left is the least total at which
+        the classes on top hold c; as calibration rows are scored alike, coverage holds. To add all of q(c | x), as is
+        often done, is as valid, but made sets nine times as large on Banking77, and a random part two and a half
+        times. The parts are stratified, which the theory does not ask for; a class of one row calibrates nothing.
     """
 
     def __init__(
