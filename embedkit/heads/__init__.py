@@ -11,6 +11,7 @@ from embedkit.heads.label_names import LabelNameClassifier
 from embedkit.heads.label_sets import ConformalLabelSets
 from embedkit.heads.novel_kmeans import NovelClassKMeans
 from embedkit.heads.prototype import PrototypeClassifier
+from embedkit.heads.random_feature import RandomFeatureClassifier
 from embedkit.heads.ridge_aligner import RidgeAligner
 from embedkit.heads.subspace import SubspaceClassifier
 from embedkit.heads.zero_shot import ZeroShotClassifier
@@ -25,6 +26,7 @@ __all__ = [
     "LabelNameClassifier",
     "NovelClassKMeans",
     "PrototypeClassifier",
+    "RandomFeatureClassifier",
     "RidgeAligner",
     "SemiSupervisedGaussianMixture",
     "SubspaceClassifier",

@@ -19,6 +19,7 @@ from embedkit.heads import (
     LabelNameClassifier,
     NovelClassKMeans,
     PrototypeClassifier,
+    RandomFeatureClassifier,
     RidgeAligner,
     SemiSupervisedGaussianMixture,
     SubspaceClassifier,
@@ -57,6 +58,8 @@ HEADS = {
     ),
     "PrototypeClassifier": (PrototypeClassifier, CLASSIFIED),
     "PrototypeClassifier, Euclidean": (lambda: PrototypeClassifier(metric="euclidean"), CLASSIFIED),
+    "RandomFeatureClassifier": (lambda: RandomFeatureClassifier(num_features=50), CLASSIFIED),
+    "RandomFeatureClassifier, rows": (lambda: RandomFeatureClassifier(num_features=0, alpha=0.1), CLASSIFIED),
     "RidgeAligner": (RidgeAligner, ALIGNED),
     "RidgeAligner, one alpha": (lambda: RidgeAligner(alpha=0.5), ALIGNED),
     "SemiSupervisedGaussianMixture": (
