@@ -41,7 +41,9 @@ class FunnellingClassifier(ClassifierMixin, StoredHead):  # type: ignore[misc]  
     estimator of a view that no row of `fit` has is left out.
 
     Args:
-        estimator: What is fitted on each view, with `predict_proba`; None is a `LogisticRegression`.
+        estimator: What is fitted on each view, with `predict_proba`; None is a `LogisticRegression`, whose penalty
+            holds a view the less the larger its numbers are. Posteriors that are too sure harm meta more than they do
+            the classes they name: rather too strong a penalty than too weak a one.
         meta: What is fitted on z; None is a `StandardScaler` and an `SVC` with its RBF kernel. The head has
             `predict_proba` where this has it, and an `SVC` has not.
         views: How many columns each view has, in order; None is one view of all columns.
