@@ -23,7 +23,7 @@ from embedkit.heads.stored import StoredHead
 
 
 def _meta_has(name: str) -> Callable[[Any], bool]:
-    return lambda head: hasattr(getattr(head, "meta_", head._new_meta()), name)
+    return lambda head: hasattr(head.meta_ if hasattr(head, "meta_") else head._new_meta(), name)
 
 
 class FunnellingClassifier(ClassifierMixin, StoredHead):  # type: ignore[misc]  # sklearn is untyped

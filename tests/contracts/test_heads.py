@@ -7,12 +7,14 @@ import pytest
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.naive_bayes import GaussianNB
+from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from embedkit.errors import CorruptFileError, ModelError
 from embedkit.heads import (
     ConformalClassifier,
     ConformalLabelSets,
+    EncoderTransformer,
     FrechetClassifier,
     FunnellingClassifier,
     GaussianClassifier,
@@ -70,6 +72,9 @@ HEADS = {
     "ZeroShotClassifier": (ZeroShotClassifier, CLASSIFIED),
 }
 
+OF_RAW_INPUTS = {"EncoderTransformer": lambda: EncoderTransformer(None)}
+"""These read no matrix, which is all that scikit-learn's checks give: tests of their own ask the same of texts."""
+
 
 def expected_failures(estimator):
     """Scikit-learn's check takes -1 for a class, but for its own estimators that learn from rows without one."""
@@ -80,6 +85,11 @@ def expected_failures(estimator):
 @parametrize_with_checks([make() for make, _ in HEADS.values()], expected_failed_checks=expected_failures)
 def test_scikit_learn_s_checks(estimator, check):
     check(estimator)
+
+
+@pytest.mark.parametrize("make", OF_RAW_INPUTS.values(), ids=OF_RAW_INPUTS)
+def test_what_reads_raw_inputs_says_so(make):
+    assert not get_tags(make()).input_tags.two_d_array
 
 
 def answer(head, X):
