@@ -26,8 +26,8 @@ class LabelNameClassifier(ZeroShotClassifier):
         "kmeans":   w_c ← norm( mean of norm(d) over the documents nearest to w_c of all ), until these stay the same
         p(c | x) = softmax_c( cos(x, w_c) / temperature )
 
-    Words and sentences lie in different places; among documents a class is told apart better. It needs no label.
-    Without documents it is `ZeroShotClassifier`.
+    Words and sentences lie in different places; among documents a class is told apart better. It needs no label. A
+    class that is no cluster, such as "other conditions", gains nothing. Without documents it is `ZeroShotClassifier`.
 
     Args:
         refine: How classes move; None leaves them at their words.
