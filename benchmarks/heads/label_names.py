@@ -5,8 +5,8 @@ vectors of all-MiniLM-L6-v2. The words were written down before anything was mea
 last arm; the documents that classes move to are the ones that are told apart. Beside it stand the words alone (the
 baseline, `ZeroShotClassifier`; the floor is the largest class), the one document that is nearest to them, which is what
 the authors' code takes unless told otherwise, and logistic regression by cross-validation: what the labels of 800 news
-or of 240 abstracts are worth. The default number of documents was set on
-training texts of Banking77, CLINC150 and TREC.
+or of 240 abstracts are worth. The default number of documents was set on training texts of Banking77, CLINC150 and
+TREC, with their names for words.
 
 Where EMBEDKIT_NLI names a folder with a model of textual entailment, transformers' zero-shot pipeline is asked too.
 """
