@@ -709,7 +709,7 @@ def outcome(folder, encoder, expected):
     return "warning" if told else "DIFFERENT"
 
 
-@pytest.mark.parametrize("count", [12, pytest.param(400, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [12, pytest.param(130, marks=pytest.mark.slow)])
 def test_a_flipped_bit_in_any_file_is_told_or_harmless(folder, encoder, count, tmp_path):
     with Retriever.load(folder, encoder, read_only=True) as retriever:
         expected = state(retriever)

@@ -209,10 +209,10 @@ def test_functions_mean_apart_what_they_meant_in_their_file(name):
 
 
 @pytest.mark.slow
-def test_every_function_of_the_standard_library_means_apart_what_it_meant():
+def test_functions_of_every_third_file_of_the_standard_library_mean_apart_what_they_meant():
     root = Path(sysconfig.get_path("stdlib"))
     paths = [path for path in root.rglob("*.py") if not {"site-packages", "test", "tests"} & {*path.parts}]
-    assert sum(same_as_in_the_file(path) for path in sorted(paths)) > 10_000
+    assert sum(same_as_in_the_file(path) for path in sorted(paths)[::3]) > 3_000
 
 
 def test_masked_everywhere_the_name_stands_nowhere_as_a_word():

@@ -391,10 +391,9 @@ def test_a_sample_of_the_standard_library(tokens):
 
 
 @pytest.mark.slow
-def test_the_whole_standard_library():
-    for path in sorted(STDLIB.rglob("*.py")):
-        if "site-packages" not in path.parts:
-            check_file(path, count)
+def test_every_third_file_of_the_standard_library():
+    for path in sorted(path for path in STDLIB.rglob("*.py") if "site-packages" not in path.parts)[::3]:
+        check_file(path, count)
 
 
 @pytest.mark.parametrize(
