@@ -15,7 +15,8 @@ from embedkit.ops.pinned_clusters import class_centres, pinned_kmeans
 class NovelClassKMeans(NovelClassHead):
     """k-means of the rows without a class, which begins away from the classes that are known.
 
-        first centres: a row drawn in proportion to min_c ‖x − centre_c‖², over known and novel centres so far
+        first centres: of a few rows drawn in proportion to min_c ‖x − centre_c‖², over known and novel centres so far,
+            that which leaves the least sum of squared distances from novel ones
         then k-means, whose centres are the novel classes
 
     All rows without a class are taken to be of novel classes, as in novel class discovery; a known class only keeps
@@ -62,8 +63,8 @@ class NovelClassKMeans(NovelClassHead):
         CVPR 2022.
 
     Deviations:
-        Rows are drawn by squared distances; the first paper's code takes distances. Silhouettes of more than 2,000
-        rows are those of 2,000 drawn ones.
+        Rows are drawn by squared distances, the first paper's code takes distances; and of several drawn ones the best
+        is taken, as scikit-learn does. Silhouettes of more than 2,000 rows are those of 2,000 drawn ones.
     """
 
     def __init__(

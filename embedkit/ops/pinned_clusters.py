@@ -1,12 +1,11 @@
 """k-means of which some is known: rows that stay in their cluster, and centres that new ones begin away from."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
-from sklearn.utils import gen_batches
 
 _ROUNDS = 300
 _ROWS = 16384
@@ -65,30 +64,36 @@ def pinned_kmeans(
     place = rows.mean(axis=0, dtype=np.float64)
     centred = (rows - place).astype(rows.dtype, copy=False)  # near 0 squared distances keep their digits
     fixed = class_centres(centred, known, int(known.max(initial=-1)) + 1)
-    begun = fixed if away_from is None else np.vstack([fixed, away_from - place])
-    free = centred[known < 0]
+    others = None if away_from is None else away_from - place
+    seeded = partial(seeded_centres, centred[known < 0], count - len(fixed), fixed, draw, away_from=others)
     # Where no centre is drawn all beginnings are the same.
     tries = [
-        _settled(centred, known, np.vstack([fixed, seeded_centres(free, count - len(fixed), begun, draw)]))
-        for _ in range(num_init if count > len(fixed) else 1)
+        _settled(centred, known, np.vstack([fixed, seeded()])) for _ in range(num_init if count > len(fixed) else 1)
     ]
     best = min(tries, key=lambda found: found.inertia)
     return replace(best, centres=best.centres + place)
 
 
 def seeded_centres(
-    rows: NDArray[Any], count: int, begun: NDArray[Any], draw: np.random.RandomState
+    rows: NDArray[Any],
+    count: int,
+    begun: NDArray[Any],
+    draw: np.random.RandomState,
+    *,
+    away_from: NDArray[Any] | None = None,
 ) -> NDArray[np.float64]:
     """Rows for clusters to begin at, away from centres there are and from each other (k-means++).
 
     Each is the best of a few rows, drawn with a probability in proportion to the squared distance from the nearest
-    centre so far: the one that leaves the least sum of such distances.
+    centre so far: the one that leaves the least sum of squared distances from clusters. Centres of no cluster here
+    count for the draw alone: a row that is near one has still to be in a cluster.
 
     Args:
         rows: (n, dim); at least one, unless `count` is 0.
         count: How many.
-        begun: Centres there are, (m, dim); of none the first row is drawn evenly.
+        begun: Centres of clusters there are, (m, dim); of none the first row is drawn evenly.
         draw: Where they are drawn from.
+        away_from: Centres of no cluster here, (k, dim).
 
     Returns:
         (count, dim).
@@ -104,16 +109,15 @@ def seeded_centres(
     if not count:
         return np.empty((0, rows.shape[1]))
     chosen: list[int] = []
-    nearest = np.full(len(rows), np.inf)
-    if len(begun):
-        nearest = np.concatenate([_squared(rows[part], begun).min(axis=1) for part in gen_batches(len(rows), _ROWS)])
+    own, other = _least(rows, begun), _least(rows, rows[:0] if away_from is None else away_from)
     for _ in range(count):
+        nearest = np.minimum(own, other)
         weights = nearest if np.isfinite(nearest).all() and nearest.any() else np.ones(len(rows))
         some = draw.choice(len(rows), size=2 + int(np.log(count)), p=weights / weights.sum())
-        left = np.minimum(_squared(rows[some], rows), nearest)
-        best = int(left.sum(axis=1).argmin()) if chosen or len(begun) else 0
+        left = np.minimum(_squared(rows[some], rows), own)
+        best = int(left.sum(axis=1).argmin())
         chosen.append(int(some[best]))
-        nearest = left[best]
+        own = left[best]
     return rows[chosen].astype(np.float64)
 
 
@@ -132,12 +136,12 @@ def class_centres(
         >>> class_centres(np.array([[1.0], [3.0], [9.0]]), np.array([0, 0, -1]), 1).tolist()
         [[2.0]]
     """
-    inside = np.flatnonzero(codes >= 0)
-    ones = np.ones(len(inside))
-    sums = csr_array((ones, (codes[inside], inside)), shape=(count, len(rows))) @ rows.astype(np.float64, copy=False)
-    sizes = np.bincount(codes[inside], minlength=count)[:, None]
-    means: NDArray[np.float64] = sums / np.maximum(sizes, 1)
-    return means if empty is None else np.where(sizes == 0, empty, means)
+    order = np.argsort(codes, kind="stable")[np.count_nonzero(codes < 0) :]
+    found, starts, sizes = np.unique(codes[order], return_index=True, return_counts=True)
+    means = np.zeros((count, rows.shape[1])) if empty is None else empty.copy()
+    if len(found):
+        means[found] = np.add.reduceat(rows[order], starts, axis=0, dtype=np.float64) / sizes[:, None]
+    return means
 
 
 def _settled(rows: NDArray[Any], known: NDArray[np.int64], centres: NDArray[np.float64]) -> PinnedClusters:
@@ -158,7 +162,7 @@ def _nearest(
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """The cluster of each row, and its squared distance from there."""
     codes, distances = known.copy(), np.empty(len(rows))
-    for part in gen_batches(len(rows), _ROWS):
+    for part in _parts(len(rows)):
         squared = _squared(rows[part], centres)
         codes[part] = np.where(known[part] < 0, squared.argmin(axis=1), known[part])
         distances[part] = squared[np.arange(len(squared)), codes[part]]
@@ -176,6 +180,18 @@ def _fill(codes: NDArray[np.int64], distances: NDArray[np.float64], count: int) 
         sizes[codes[row]] -= 1
         codes[row] = cluster
         sizes[cluster] = 1
+
+
+def _least(rows: NDArray[Any], centres: NDArray[Any]) -> NDArray[Any]:
+    """Squared distance of each row from the nearest centre; infinite without one."""
+    if not len(centres):
+        return np.full(len(rows), np.inf)
+    return np.concatenate([_squared(rows[part], centres).min(axis=1) for part in _parts(len(rows))])
+
+
+def _parts(count: int) -> list[slice]:
+    """Rows by as many as fit in memory beside each other; scikit-learn's way checks more than this computes."""
+    return [slice(start, start + _ROWS) for start in range(0, count, _ROWS)]
 
 
 def _squared(rows: NDArray[Any], others: NDArray[Any]) -> NDArray[Any]:

@@ -38,16 +38,21 @@ def test_pinned_rows_never_leave_and_the_others_are_nearest():
 
 
 def test_seeds_are_drawn_by_squared_distance():
-    """From a centre at 0, rows at 1 and 3: 1 to 9. Of two draws the one that leaves less is kept, 3."""
-    rows = np.array([[1.0], [3.0]])
-    drawn = [seeded_centres(rows, 1, np.zeros((1, 1)), start(seed)).item() for seed in range(300)]
-    assert np.mean([each == 1 for each in drawn]) == pytest.approx(0.1**2, abs=0.02)
+    """From a centre at 0, rows at 1 and 3: 1 to 9. Of two draws 3 is kept, which leaves 1 instead of 4; where the
+    centre is no cluster both leave 4, and the first is kept."""
+    rows, centre = np.array([[1.0], [3.0]]), np.zeros((1, 1))
+    begun = [seeded_centres(rows, 1, centre, start(seed)).item() for seed in range(300)]
+    assert np.mean([each == 1 for each in begun]) == pytest.approx(0.1**2, abs=0.02)
+    away = [seeded_centres(rows, 1, centre[:0], start(seed), away_from=centre).item() for seed in range(300)]
+    assert np.mean([each == 1 for each in away]) == pytest.approx(0.1, abs=0.05)
 
 
 def test_seeds_keep_away_from_what_there_is():
     rows, labels = blobs()
     begun = class_centres(rows, np.where(labels < 3, labels, -1), 3)
-    assert all(labels[(rows == seeded_centres(rows, 1, begun, start(seed))).all(axis=1)] == 3 for seed in range(20))
+    for centres in ({"begun": begun}, {"begun": begun[:0], "away_from": begun}):
+        seeds = [seeded_centres(rows, 1, draw=start(seed), **centres) for seed in range(20)]
+        assert np.mean([labels[(rows == each).all(axis=1)] == 3 for each in seeds]) > 0.7  # evenly a quarter
 
 
 def test_a_cluster_that_is_left_without_a_row_gets_one():
