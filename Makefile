@@ -25,9 +25,8 @@ demo: $(INSTALLED) ## index the standard library of the Python here, and search 
 test: lint ## all checks and the default tests
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
-slow: $(INSTALLED) ## the slow tests, then every benchmark at smoke size
+slow: $(INSTALLED) ## the slow tests, of which each benchmark at smoke size is one
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow -n auto --dist worksteal
-	@$(MAKE) --no-print-directory bench-smoke
 
 lint: $(INSTALLED) ## ruff, mypy, import contracts, and whether the README's method table is fresh
 	@$(BIN)/ruff check .

@@ -4,16 +4,17 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import torch
+from numpy.typing import NDArray
 
 from benchmarks.data import data_folder
-from embedkit.encoders.record import Records, Vocabulary, read_clicks
+from embedkit.encoders.record import Vocabulary, read_clicks
 from embedkit.modules.interaction import ClickModel, dnn
 from embedkit.modules.lookup import Lookup
 from embedkit.training.click import ClickData, ClickMetrics, click_metrics, fit_clicks, predict_clicks
 
 DIM, EPOCHS = 16, 8
 
-FILES = {"train": "train_reconstructed.csv", "validation": "valid.csv", "test": "test.csv"}
+FILES = ("train_reconstructed.csv", "valid.csv", "test.csv")
 
 
 class Log(NamedTuple):
@@ -34,7 +35,6 @@ class Log(NamedTuple):
     test: ClickData
 
 
-@cache
 def frappe(rows: int | None = None) -> Log:
     """Read the log.
 
@@ -44,14 +44,16 @@ def frappe(rows: int | None = None) -> Log:
     Raises:
         DataMissing: The data set is not there.
     """
-    read = {part: read_clicks(data_folder("ctr", "frappe", name)) for part, name in FILES.items()}
-    vocabulary = Vocabulary.fit(read["train"].columns)
+    vocabulary, parts = _whole()
+    return Log(vocabulary, *(ClickData(ids[:rows], labels[:rows]) for ids, labels in parts))
 
-    def part(name: str) -> ClickData:
-        records: Records = vocabulary.records(read[name].columns)
-        return ClickData(records.ids[:rows], read[name].labels[:rows])
 
-    return Log(vocabulary, *map(part, FILES))
+@cache
+def _whole() -> tuple[Vocabulary, list[tuple[NDArray[Any], NDArray[Any]]]]:
+    """The vocabulary, then ids and labels of each part."""
+    read = [read_clicks(data_folder("ctr", "frappe", name)) for name in FILES]
+    vocabulary = Vocabulary.fit(read[0].columns)
+    return vocabulary, [(vocabulary.records(part.columns).ids, part.labels) for part in read]
 
 
 def scored(model: Any, data: ClickData) -> ClickMetrics:

@@ -56,14 +56,14 @@ class OneShot:
     answers: list[int]
 
 
-def omniglot(part: Literal["small1", "small2"]) -> Drawn:
-    """All drawings of one of the small background sets, five and six alphabets, each letter by twenty people.
+def omniglot(part: Literal["small1", "small2"], most: int | None = None) -> Drawn:
+    """The first or all drawings of a small background set, five and six alphabets, each letter by twenty people.
 
     Raises:
         DataMissing: The data are not there.
     """
     with ZipFile(data_folder("images", "omniglot", f"images_background_{part}.zip")) as file:
-        return _drawn(file, r"[^/]+/(.+)/\d+_(\d+)\.png")
+        return _drawn(file, r"[^/]+/(.+)/\d+_(\d+)\.png", most)
 
 
 def sign_digits() -> Drawn:
@@ -76,18 +76,18 @@ def sign_digits() -> Drawn:
         return _drawn(file, r"Dataset/(\d)/IMG_(\d+)\.jpg")
 
 
-def one_shot_runs() -> list[OneShot]:
-    """The twenty runs of the one-shot test of Omniglot, whose alphabets are in none of the background sets.
+def one_shot_runs(count: int = 20) -> list[OneShot]:
+    """The first runs, or all, of the one-shot test of Omniglot, whose alphabets are in none of the background sets.
 
     Raises:
         DataMissing: The data are not there.
     """
     with ZipFile(data_folder("images", "omniglot", "all_runs.zip")) as file:
-        return [_run(file, f"run{number:02}") for number in range(1, 21)]
+        return [_run(file, f"run{number:02}") for number in range(1, count + 1)]
 
 
-def _drawn(file: ZipFile, pattern: str) -> Drawn:
-    found = sorted((*match.groups(), name) for name in file.namelist() if (match := re.fullmatch(pattern, name)))
+def _drawn(file: ZipFile, pattern: str, most: int | None = None) -> Drawn:
+    found = sorted((*match.groups(), name) for name in file.namelist() if (match := re.fullmatch(pattern, name)))[:most]
     counts: dict[str, int] = {}
     makers = []
     for label, *_ in found:

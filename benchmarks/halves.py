@@ -167,8 +167,7 @@ def texts(smoke: bool) -> Iterator[Texts]:
 
 def pictures(smoke: bool) -> Drawn:
     """The letters, of which the drawings of the first ten people are learnt from."""
-    letters = omniglot("small2")
-    return letters.at(range(80 if smoke else len(letters)))
+    return omniglot("small2", 80 if smoke else None)
 
 
 def vectors(smoke: bool) -> Iterator[Labelled]:
@@ -290,8 +289,7 @@ def _trec_fine(split: Literal["train", "test"]) -> tuple[list[str], list[str]]:
 
 def conv_net(smoke: bool) -> ek.Encoder:
     """A ConvNet that learnt the letters of other alphabets."""
-    letters = omniglot("small1")
-    letters = letters.at(range(80 if smoke else len(letters)))
+    letters = omniglot("small1", 80 if smoke else None)
     keys = np.unique(letters.labels, return_inverse=True)[1]
     draw = np.random.default_rng(0)
     partners = np.array([draw.choice(np.flatnonzero(keys == key)) for key in keys])

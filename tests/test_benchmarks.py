@@ -1,4 +1,4 @@
-"""The benchmark harness: what it refuses, what it stores, and the table it makes of that."""
+"""The benchmark harness: what it refuses, what it stores, the table it makes of that; and that each benchmark runs."""
 
 import json
 import subprocess
@@ -6,6 +6,7 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from benchmarks import run
 from benchmarks.data import data_folder, stsb
@@ -212,6 +213,18 @@ def test_table_is_written_then_fresh_then_stale(root: Path, capsys: pytest.Captu
     store(root / "results" / "first" / "good.json", [replace(ROW, shelf="first", method="good")])
     assert run.main(["--table", "--check", str(readme)], root) == 1
     assert "--write" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("benchmark", run.discover(Path(run.__file__).parent), ids=str)
+def test_every_benchmark_runs_at_smoke_size(benchmark: run.Benchmark) -> None:
+    threads = torch.get_num_threads()
+    try:
+        assert benchmark.run(smoke=True)
+    except DataMissing as error:
+        pytest.skip(str(error))
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_missing_data_skips_and_passes(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

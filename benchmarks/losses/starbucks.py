@@ -76,7 +76,7 @@ def run(smoke: bool) -> Iterator[Row]:
 
 def _test(smoke: bool) -> tuple[tuple[list[str], list[str]], Floats]:
     first, second, gold = stsb("test")
-    size = 64 if smoke else None
+    size = 16 if smoke else None
     return (first[:size], second[:size]), np.asarray(gold[:size])
 
 

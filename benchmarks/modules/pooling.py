@@ -163,7 +163,7 @@ def run(smoke: bool) -> Iterator[Row]:
 
 def measured(name: str, *, seeds: int, smoke: bool) -> Measured:
     """All arms and seeds on one task."""
-    task = TASKS[name](ek.load(device="cpu"), 64 if smoke else TRAIN)
+    task = TASKS[name](ek.load(device="cpu"), 32 if smoke else TRAIN)
     scores = {arm: [trained(task, arm, seed) for seed in range(seeds)] for arm in ARMS}
     return Measured(name, task.is_graded, task.floor, scores)
 
@@ -214,7 +214,7 @@ def _graded(encoder: ek.Encoder, size: int) -> Task:
 def _classes(read: Callable[[Any], tuple[list[str], list[str]]], encoder: ek.Encoder, size: int) -> Task:
     splits = []
     codes = {label: code for code, label in enumerate(sorted(set(read("train")[1])))}
-    for (texts, labels), most in ((read("train"), size), (read("test"), size + 1000)):
+    for (texts, labels), most in ((read("train"), size), (read("test"), size + size // 4)):
         keep = _sample(len(labels), most)
         target = torch.tensor([codes[labels[i]] for i in keep])
         splits.append(Split(_layers_of(encoder, [texts[i] for i in keep]), target))

@@ -14,7 +14,7 @@ from embedkit.corpus.tokens import token_counter
 
 def run(smoke: bool) -> Iterator[Row]:
     """Documents encoded and seconds taken by the second run over a package of the standard library."""
-    tree = Path(sysconfig.get_paths()["stdlib"]) / ("json" if smoke else "asyncio")
+    tree = Path(sysconfig.get_paths()["stdlib"]) / ("sqlite3" if smoke else "asyncio")
     encoder = ek.load(device="cpu")
     reports: list[Report] = []
     with tempfile.TemporaryDirectory() as folder, ek.Retriever(encoder, folder=Path(folder, "index")) as retriever:

@@ -20,7 +20,7 @@ RUNS = 15
 
 def run(smoke: bool) -> Iterator[Row]:
     """Time of FaissIndex.search over that of faiss on the very same index file, exact and HNSW."""
-    count, runs = (5_000, 3) if smoke else (100_000, RUNS)
+    count, runs = (1_000, 3) if smoke else (100_000, RUNS)
     generator = np.random.default_rng(0)
     vectors = generator.normal(size=(count, DIM)).astype(np.float32)
     queries = generator.normal(size=(BATCH, DIM)).astype(np.float32)

@@ -25,7 +25,7 @@ def run(smoke: bool) -> Iterator[Row]:
     torch.set_num_threads(2)
     encoder, peer = ek.load(device="cpu"), SentenceTransformer(str(default_folder()), device="cpu")
     first, second, _ = stsb("test")
-    sentences = (first + second)[: 100 if smoke else None]
+    sentences = (first + second)[: 12 if smoke else None]
     runs = 1 if smoke else RUNS
     encoder.encode(sentences[:64])
     best = min(BATCH_SIZES, key=lambda size: _peer_seconds(peer, sentences, size))
@@ -38,7 +38,7 @@ def run(smoke: bool) -> Iterator[Row]:
         metric="x sentence-transformers",
     )
     for dataset, mix in (
-        ("sentences + functions", with_functions(sentences[:1200], encoder, 20 if smoke else 200)),
+        ("sentences + functions", with_functions(sentences[:1200], encoder, 2 if smoke else 200)),
         ("distinct prose, short + long", short_and_long(sentences)),
     ):
         yield ratio_row(

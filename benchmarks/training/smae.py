@@ -62,7 +62,7 @@ def run(smoke: bool) -> Iterator[Row]:
 def _scores(job: tuple[str, int], *, smoke: bool) -> list[Any]:
     """Scores of the untrained sizes, then the score of each size once trained."""
     arm, seed = job
-    train = list(zip(*stsb("train"), strict=True))[: 64 if smoke else None]
+    train = list(zip(*stsb("train"), strict=True))[: 16 if smoke else None]
     texts = [text for first, second, _ in train for text in (first, second)]
     if not smoke:
         texts += [text for read in (clinc150, banking77, trec) for text in read("train")[0]]
@@ -78,7 +78,7 @@ def _scores(job: tuple[str, int], *, smoke: bool) -> list[Any]:
 
 def _by_size(encoder: ek.Encoder, smoke: bool) -> list[float]:
     first, second, gold = stsb("test")
-    count = 64 if smoke else len(gold)
+    count = 16 if smoke else len(gold)
     layers, dims = zip(*PAIRS, strict=True)
     one, two = (
         encoder.encode_grid(texts[:count], layers, dims, normalize_embeddings=True) for texts in (first, second)
