@@ -26,6 +26,9 @@ class GaussianClassifier(SolvedClassifier):
     S is exact whatever the parts: n_b rows of a class that has n_a already add their scatter about their own mean, and
     n_a n_b / (n_a + n_b) δ δᵀ, δ being how far the two means lie apart. No row is kept.
 
+    As of all linear discriminant analysis, in many dimensions the probabilities are far too sure, the more so the fewer
+    rows a class has: where they matter rather than the class alone, have them calibrated.
+
     Args:
         shrinkage: How far Σ is drawn towards a multiple of I, above 0 … 1; "auto": by the formula of oracle
             approximating shrinkage, which needs nothing but S and n.

@@ -36,8 +36,8 @@ class RandomFeatureClassifier(SolvedClassifier):
         num_features: Columns of R; 0: H are the rows U themselves.
         alpha: Strength of the penalty, above 0; of several, the one with the least error.
         temperature: What scores are divided by, above 0. Scores of ridge regression are near 1 for the right class
-            and 0 for others and no logarithms of odds, so that probabilities are rough; by this they are about as sure
-            as the classifier is right.
+            and 0 for others and no logarithms of odds, so that probabilities are rough; the default suited parts of the
+            training rows of Banking77 and CLINC150 that were held out.
         random_state: An integer, a `RandomState` or None; draws R, which is not kept but drawn anew from `seed_`.
 
     Attributes:
@@ -71,7 +71,7 @@ class RandomFeatureClassifier(SolvedClassifier):
         *,
         num_features: int = 2000,
         alpha: float | Sequence[float] = (0.001, 0.01, 0.1, 1.0, 10.0),
-        temperature: float = 0.1,
+        temperature: float = 0.05,
         random_state: Any = 0,
     ) -> None:
         self.num_features = num_features
