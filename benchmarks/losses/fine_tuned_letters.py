@@ -39,7 +39,7 @@ from embedkit.training.batches import SeveralPerClass
 from embedkit.training.fit import fit
 
 STEPS, BATCH, PER_CLASS, RATE = 40, 48, 4, 1e-3
-DATA = "Omniglot, ConvNet tuned"
+DATA = "Omniglot, tuned"
 
 
 def run(smoke: bool) -> Iterator[Row]:
