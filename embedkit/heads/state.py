@@ -12,6 +12,7 @@ from sklearn.exceptions import InconsistentVersionWarning
 from embedkit.errors import CorruptFileError, InputError
 
 Arrays = dict[str, np.ndarray[Any, Any]]
+_LARGEST = 8  # bytes of a number; there are longer ones, but files have none
 
 
 def written(value: Any, place: str, arrays: Arrays) -> Any:
@@ -25,26 +26,27 @@ def written(value: Any, place: str, arrays: Arrays) -> Any:
     Raises:
         InputError: It is, or holds, something else; the message says where.
     """
-    if isinstance(value, np.generic):
+    if isinstance(value, np.number | np.bool_ | np.str_):
         value = value.item()
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
         return value if np.isfinite(value) else {"float": repr(value)}
-    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
-        arrays[place] = np.ascontiguousarray(value).reshape(value.shape)
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf" and value.dtype.itemsize <= _LARGEST:
+        arrays[place] = np.ascontiguousarray(value, value.dtype.newbyteorder("=")).reshape(value.shape)
         return {"array": place}
-    if isinstance(value, np.ndarray):
-        return {"texts" if value.dtype.kind == "U" else "objects": written(value.tolist(), place, arrays)}
+    if isinstance(value, np.ndarray) and value.dtype.kind in "UO":
+        flat = written(value.ravel().tolist(), place, arrays)
+        return {"texts" if value.dtype.kind == "U" else "objects": [flat, list(value.shape)]}
     return _written_whole(value, place, arrays)
 
 
 def _written_whole(value: Any, place: str, arrays: Arrays) -> Any:
     """What has parts."""
-    if isinstance(value, list | tuple):
+    if type(value) in (list, tuple):  # of a kind of these with a name more than its parts would be lost
         parts = [written(each, f"{place}.{number}", arrays) for number, each in enumerate(value)]
-        return {"tuple": parts} if isinstance(value, tuple) else parts
-    if isinstance(value, dict):
+        return {"tuple": parts} if type(value) is tuple else parts
+    if type(value) is dict:
         pairs = [
             [written(key, f"{place}.key{number}", arrays), written(each, f"{place}.{number}", arrays)]
             for number, (key, each) in enumerate(value.items())
@@ -86,7 +88,10 @@ def read(value: Any, arrays: Arrays) -> Any:
         case "tuple":
             found = tuple(read(held, arrays))
         case _:
-            found = np.asarray(read(held, arrays), dtype=str if kind == "texts" else object)
+            parts, shape = read(held, arrays)
+            found = np.empty(len(parts), dtype=object)
+            found[:] = parts
+            found = (found.astype(str) if kind == "texts" else found).reshape(shape)
     return found
 
 
