@@ -162,13 +162,14 @@ MEMBERS = {
 }
 
 
-@pytest.fixture(params=MEMBERS)
+@pytest.fixture(scope="module", params=MEMBERS)
 def member(request):
     return MEMBERS[request.param]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def encoder(member, request):
+    """Made once for all tests, so none may change it."""
     return member.make(request)
 
 
@@ -292,7 +293,9 @@ def test_eight_threads_get_bit_equal_results(encoder, inputs):
 def test_the_training_flag_does_not_change_vectors(encoder, inputs):
     expected = encoder.encode(inputs)
     encoder.train()
-    np.testing.assert_array_equal(encoder.encode(inputs), expected)
+    found = encoder.encode(inputs)
+    encoder.eval()
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_vectors_are_those_of_sentence_transformers(encoder, texts):
@@ -385,7 +388,8 @@ CONTAINERS = {
 
 @pytest.mark.parametrize("container", CONTAINERS)
 def test_a_batch_may_come_in_any_container(encoder, texts, container):
-    np.testing.assert_array_equal(encoder.encode(CONTAINERS[container](texts)), encoder.encode(texts))
+    few = texts[:4]
+    np.testing.assert_array_equal(encoder.encode(CONTAINERS[container](few)), encoder.encode(few))
 
 
 # -- prompts -------------------------------------------------------------------------------------------
