@@ -9,7 +9,9 @@ known classes are named, the others are of any class, and accuracy is that of al
 named rows stay in their class, given the number of classes. Floor: random clusters. Beside each number of classes that
 is found stands how often its range holds the true one, and how wide the range is.
 
-All settings are those the heads have; their `prior_scale` and `weight` were fixed before on classes that are known.
+All settings are those the heads have. The scales of the mixture's prior and how k-means begins were chosen on known
+classes of such draws of Banking77, some of which were hidden; `weight` was not tried. The rule for the range of k-means
+was one of four, and these were looked at on the novel classes of these draws too: other data has to show that it holds.
 k-means that looks for the number itself begins once for each.
 """
 
