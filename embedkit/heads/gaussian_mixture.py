@@ -31,8 +31,8 @@ class SemiSupervisedGaussianMixture(NovelClassHead):
 
     How many classes there are depends on how wide a class is expected to be, and on where it began. Of several scales
     the one under which the rows are likeliest is taken, but read `num_novel_range_`: classes that are no Gaussians,
-    such as handwritten digits, come out as several. On vectors of texts k-means in all dimensions is more accurate where
-    the number is known (`NovelClassKMeans` with `known_in_unlabelled`); this is for finding it.
+    such as handwritten digits, come out as several. On vectors of texts k-means in all dimensions is more accurate
+    where the number is known (`NovelClassKMeans` with `known_in_unlabelled`); this is for finding it.
 
     Args:
         num_novel: Novel classes. None finds it: rows begin in known classes alone, or one, and in `max_novel` more.

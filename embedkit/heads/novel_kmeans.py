@@ -24,9 +24,9 @@ class NovelClassKMeans(NovelClassHead):
     the usual case with data that nobody has sorted, set `known_in_unlabelled`: they then go to the nearest centre of
     all, and the centre of a known class is the mean of its own rows and of those that came.
 
-    Without any known class both are k-means, and on vectors of a strong encoder k-means of the rows without a class is as
-    accurate; what is added is names, the number and its range, and rows that may be of known classes. Vectors are taken as they are: bring them to length 1 before, where
-    their cosine counts.
+    Without any known class both are k-means, and on vectors of a strong encoder k-means of the rows without a class is
+    as accurate; what is added is names, the number and its range, and rows that may be of known classes. Vectors are
+    taken as they are: bring them to length 1 before, where their cosine counts.
 
     Args:
         num_novel: Novel classes. None estimates it: from 2, or fewer beside known classes that rows may be of, to
