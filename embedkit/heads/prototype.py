@@ -7,10 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 from sklearn.preprocessing import normalize
+from sklearn.utils import gen_batches
 
 from embedkit.errors import InputError
 from embedkit.heads.additive import AdditiveClassifier, class_means
 from embedkit.heads.scoring import Rows, check_positive, products
+
+_ROWS = 16384
 
 
 class PrototypeClassifier(AdditiveClassifier):
@@ -106,8 +109,9 @@ class PrototypeClassifier(AdditiveClassifier):
 
     def _add(self, rows: Rows, codes: NDArray[np.int64], weights: NDArray[np.float64]) -> None:
         first = not self.counts_.any()
-        units = normalize(rows) if self.metric == "cosine" else rows
-        class_means(units, codes, weights).merge(self.counts_, self.means_)
+        for part in gen_batches(len(rows), _ROWS):
+            units = normalize(rows[part]) if self.metric == "cosine" else rows[part]
+            class_means(units, codes[part], weights[part]).merge(self.counts_, self.means_)
         if self.base_classes is not None:
             self.base_ = np.isin(self.classes_, np.asarray(self.base_classes))
         elif first:
