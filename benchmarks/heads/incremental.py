@@ -10,7 +10,8 @@ ask, where only the order of the classes is drawn, beside one logistic regressio
 
 "MB" is what a head's arrays weigh after the last task, examples included. Over memory: from the smallest state to all
 rows kept, the mean of the last accuracy, or of the average over tasks, that a head reaches with so much, chance while
-it does not fit; logistic regression spends all that is left on examples. "Same memory": it with what one head weighs.
+it does not fit; logistic regression spends all that is left on examples, one of each class at least. "Same memory": it
+with what one head weighs, rounded down to whole examples of each class.
 
 ADAM tunes the encoder on the first task alone, by three seeds, two epochs of batches of 16; its row says how far
 prototypes gain over those of the encoder as it comes. Its rate was chosen, of 1e-4, 5e-4 and 2e-3, as C was.
@@ -179,8 +180,9 @@ def learnt(of: Course) -> Found:
     """Each head through all tasks, and logistic regression with as many examples as one of them weighs."""
     tasks = of.tasks()
     found = {arm: evaluate_incremental(make(), tasks) for arm, make in arms(of.seed, of.features).items()}
-    width, classes = of.data.train.vectors.shape[1], of.data.num_classes
-    kept = aligned_exemplars(int(found[_replay(0)].state_bytes[-1]), _bytes(found[GAUSSIAN]), 4 * width + 8) // classes
+    classes, each = of.data.num_classes, 4 * of.data.train.vectors.shape[1] + 8
+    weights = _bytes(found[_replay(1)]) - classes * each
+    kept = aligned_exemplars(weights, _bytes(found[GAUSSIAN]), each) // classes
     found["LR, same memory as Gaussian"] = evaluate_incremental(Replay(kept, of.seed), tasks)
     return found
 
@@ -193,7 +195,7 @@ def heads_alone(of: Course) -> Found:
 
 def over_memory(found: Found, arm: str, metric: str, chance: float) -> float:
     """Mean over memory of what an arm reaches, from the smallest state of all to that of all rows kept."""
-    kept = [found[each] for each in (*map(_replay, KEPT), ALL)]
+    kept = [found[each] for each in (*map(_replay, KEPT[1:]), ALL)]
     points = {float(_bytes(each)): getattr(each, metric) for each in kept}
     low, high = min(*points, float(_bytes(found[PROTOTYPES]))), max(points)
     if arm in found:
