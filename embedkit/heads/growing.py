@@ -5,11 +5,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 from embedkit.errors import InputError
-from embedkit.heads.scoring import Rows, ScoringClassifier
+from embedkit.heads.scoring import Rows, ScoringClassifier, check_labels
 
 
 class GrowingClassifier(ScoringClassifier):
@@ -35,7 +34,7 @@ class GrowingClassifier(ScoringClassifier):
         self._check_arguments()
         first = not hasattr(self, "classes_")
         rows, labels = validate_data(self, X, y, reset=first, dtype=(np.float64, np.float32))
-        check_classification_targets(labels)
+        check_labels(labels)
         return rows, labels
 
     def _placed(self, rows: Rows, labels: NDArray[Any], classes: ArrayLike | None) -> NDArray[np.int64]:
@@ -71,7 +70,7 @@ def _merged(*labels: NDArray[Any]) -> NDArray[Any]:
     if len({each.dtype.kind in "biuf" for each in given}) > 1:
         raise InputError(
             "labels must be all numbers or all texts; received "
-            + " and ".join(f"{each[0]!r}" for each in given)
+            + " and ".join(f"{each.tolist()[0]!r}" for each in given)
             + ": give new classes the kind of label that the known ones have"
         )
     return np.unique(np.concatenate(given))

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import softmax
 from sklearn.base import ClassifierMixin
 from sklearn.utils import gen_batches
+from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from embedkit.errors import InputError
@@ -90,6 +91,18 @@ def products(rows: Rows, weights: NDArray[Any]) -> NDArray[np.float64]:
         block[:filled], block[filled:] = weights[part], 0
         found[:, part] = (wide @ block.T)[:, :filled]
     return found
+
+
+def check_labels(labels: NDArray[Any]) -> None:
+    """Refuse labels that are no classes, such as fractions.
+
+    Of whole numbers and texts scikit-learn's own check only warns that one row a class is few; that is no mistake here.
+
+    Raises:
+        ValueError: scikit-learn's.
+    """
+    if labels.dtype.kind not in "biuU":
+        check_classification_targets(labels)
 
 
 def check_positive(name: str, value: Any) -> None:

@@ -98,11 +98,9 @@ class SubspaceClassifier(GrowingClassifier):
             for name, each in zip(names.tolist(), members, strict=True)
         }
         for place, name in enumerate(self.classes_.tolist() if hasattr(self, "classes_") else ()):
-            if (
-                self.counts_[place]
-                and name in made
-                and not made.pop(name).is_of(self.counts_[place], self.bases_[place])
-            ):
+            if name not in made or not self.counts_[place]:
+                continue
+            if not made.pop(name).is_of(self.counts_[place], self.bases_[place]):
                 raise InputError(
                     f"partial_fit must bring all rows of new classes: a subspace is made of all rows of its class; "
                     f"received other rows of {name!r}, which is known: fit anew with all rows of all classes"
@@ -160,9 +158,8 @@ def _basis(rows: NDArray[np.float64], k: int) -> NDArray[np.float64]:
     singular values themselves take.
     """
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    units = rows / np.where(
-        lengths, lengths, 1
-    )  # scikit-learn's checks would take as long as the rest where rows are few
+    # By hand: where rows are few, the checks of scikit-learn's `normalize` take as long as all the rest.
+    units = rows / np.where(lengths, lengths, 1)
     wide = len(units) <= units.shape[1]
     gram = units @ units.T if wide else units.T @ units
     size = len(gram)

@@ -6,12 +6,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.preprocessing import normalize
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 from embedkit.errors import InputError
 from embedkit.heads.additive import class_means
-from embedkit.heads.scoring import Rows, ScoringClassifier, check_positive, products
+from embedkit.heads.scoring import Rows, ScoringClassifier, check_labels, check_positive, products
 from embedkit.types import SupportsEncode
 
 
@@ -63,8 +62,7 @@ class ZeroShotClassifier(ScoringClassifier):
         """
         check_positive("temperature", self.temperature)
         rows, labels = validate_data(self, X, y, dtype=np.float64)
-        if labels.dtype.kind not in "biuU":  # of whole numbers and texts it only warns that one row a class is few
-            check_classification_targets(labels)
+        check_labels(labels)
         self.classes_, codes = np.unique(labels, return_inverse=True)
         self.anchors_ = normalize(class_means(normalize(rows), codes).means)
         return self
