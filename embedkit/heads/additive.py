@@ -12,6 +12,7 @@ from sklearn.utils.validation import _check_sample_weight
 from embedkit.errors import InputError
 from embedkit.heads.growing import GrowingClassifier
 from embedkit.heads.scoring import Rows
+from embedkit.heads.validation import all_or_nothing
 
 _ROWS = 16384
 
@@ -22,6 +23,7 @@ class AdditiveClassifier(GrowingClassifier):
     What it learns from parts is, but for rounding, what it learns from all rows at once.
     """
 
+    @all_or_nothing
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Learn from these rows alone; what was learnt before is forgotten.
 

@@ -6,10 +6,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from embedkit.errors import InputError
 from embedkit.heads.split_conformal import FLOATS, SplitConformal, check_enough, checked_alpha, p_values
+from embedkit.heads.validation import all_or_nothing, validated
 
 
 class ConformalClassifier(SplitConformal):
@@ -83,6 +84,7 @@ class ConformalClassifier(SplitConformal):
         self.calibration_size = calibration_size
         self.random_state = random_state
 
+    @all_or_nothing
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Fit the estimator on one part of the rows and calibrate on the other.
 
@@ -104,7 +106,7 @@ class ConformalClassifier(SplitConformal):
         alpha = checked_alpha(self.alpha)
         if self.nonconformity not in ("lac", "aps"):
             raise InputError(f'nonconformity must be "lac" or "aps"; received {self.nonconformity!r:.100}')
-        rows, labels = validate_data(self, X, y, dtype=FLOATS, ensure_min_samples=2)
+        rows, labels = validated(self, X, y, dtype=FLOATS, ensure_min_samples=2)
         check_classification_targets(labels)
         names, codes = np.unique(labels, return_inverse=True)
         if len(names) < 2:

@@ -8,11 +8,12 @@ from scipy.optimize import linprog
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from embedkit.errors import InputError
 from embedkit.heads.label_metrics import LabelMetric
 from embedkit.heads.scoring import Rows, ScoringClassifier, check_positive
+from embedkit.heads.validation import all_or_nothing, validated
 
 _EXACT = 1e-9
 
@@ -72,6 +73,7 @@ class FrechetClassifier(ScoringClassifier):
         self.label_vectors = label_vectors
         self.temperature = temperature
 
+    @all_or_nothing
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Fit the estimator on the classes seen.
 
@@ -88,7 +90,7 @@ class FrechetClassifier(ScoringClassifier):
             ValueError: scikit-learn's, where X and y are no finite numbers and classes of equal length.
         """
         check_positive("temperature", self.temperature)
-        rows, targets = validate_data(self, X, y)
+        rows, targets = validated(self, X, y)
         check_classification_targets(targets)
         metric = self._metric(np.unique(targets))
         metric.places(np.unique(targets))  # before the estimator takes its time
@@ -113,7 +115,7 @@ class FrechetClassifier(ScoringClassifier):
             NotFittedError: `fit` was not called.
         """
         check_is_fitted(self)
-        known = self._probabilities(validate_data(self, X, reset=False))
+        known = self._probabilities(validated(self, X, reset=False))
         found = np.zeros((len(known), len(self.classes_)))
         found[:, self.seen_] = known
         return found

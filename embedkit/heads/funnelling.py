@@ -15,11 +15,12 @@ from sklearn.svm import SVC
 from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from embedkit.errors import InputError
 from embedkit.heads.scoring import ROWS
 from embedkit.heads.stored import StoredHead
+from embedkit.heads.validation import all_or_nothing, validated
 
 
 def _meta_has(name: str) -> Callable[[Any], bool]:
@@ -96,6 +97,7 @@ class FunnellingClassifier(ClassifierMixin, StoredHead):  # type: ignore[misc]  
         self.aggregate = aggregate
         self.random_state = random_state
 
+    @all_or_nothing
     def fit(self, X: Any, y: ArrayLike) -> Self:
         """Fit an estimator on each view, and meta on what they say.
 
@@ -110,7 +112,7 @@ class FunnellingClassifier(ClassifierMixin, StoredHead):  # type: ignore[misc]  
             InputError: An argument is out of range, `views` do not add up to the width, or there is one class alone.
             ValueError: scikit-learn's, where X and y are no finite numbers and classes of equal length.
         """
-        rows, labels = validate_data(self, X, y, accept_sparse="csr", dtype=np.float64)
+        rows, labels = validated(self, X, y, accept_sparse="csr", dtype=np.float64)
         self._check(rows.shape[1])
         check_classification_targets(labels)
         self.classes_, codes = np.unique(labels, return_inverse=True)
@@ -162,7 +164,7 @@ class FunnellingClassifier(ClassifierMixin, StoredHead):  # type: ignore[misc]  
 
     def _answer(self, method: str, X: Any) -> NDArray[Any]:
         """What meta says, in blocks of rows, so that memory is bounded."""
-        rows = validate_data(self, X, reset=False, accept_sparse="csr", dtype=np.float64)
+        rows = validated(self, X, reset=False, accept_sparse="csr", dtype=np.float64)
         ask = getattr(self.meta_, method)
         return np.concatenate(
             [ask(self._posteriors(self.estimators_, rows[part])) for part in gen_batches(rows.shape[0], ROWS)]

@@ -5,10 +5,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils.validation import validate_data
 
 from embedkit.errors import InputError
 from embedkit.heads.scoring import Rows, ScoringClassifier, check_labels
+from embedkit.heads.validation import validated
 
 
 class GrowingClassifier(ScoringClassifier):
@@ -33,7 +33,7 @@ class GrowingClassifier(ScoringClassifier):
         """Rows and labels that scikit-learn has nothing against, as wide as those before."""
         self._check_arguments()
         first = not hasattr(self, "classes_")
-        rows, labels = validate_data(self, X, y, reset=first, dtype=(np.float64, np.float32))
+        rows, labels = validated(self, X, y, reset=first, dtype=(np.float64, np.float32))
         check_labels(labels)
         return rows, labels
 

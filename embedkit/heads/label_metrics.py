@@ -163,6 +163,6 @@ def _warn_of_squares(apart: NDArray[np.float64], near: float) -> None:
             warnings.warn(
                 f"distances are no metric: {apart[a, b]:g} from label {a} to {b}, {round_about[a, b]:g} by way of "
                 f"{middle}. They are squared here; if they are squares already, such as 1 - cosine, give their roots",
-                stacklevel=5,
+                stacklevel=7,
             )
             return

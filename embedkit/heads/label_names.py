@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.preprocessing import normalize
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import validate_data
 
 from embedkit.errors import InputError
 from embedkit.heads.novel_classes import known_codes
+from embedkit.heads.validation import all_or_nothing, validated
 from embedkit.heads.zero_shot import ZeroShotClassifier, sentences
 from embedkit.ops.centroids import nearest_centroids, spherical_centroids
 from embedkit.types import SupportsEncode
@@ -71,6 +71,7 @@ class LabelNameClassifier(ZeroShotClassifier):
         self.num_docs = num_docs
         self.min_similarity = min_similarity
 
+    @all_or_nothing
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Take the mean of each class's words, and move it.
 
@@ -87,7 +88,7 @@ class LabelNameClassifier(ZeroShotClassifier):
             ValueError: scikit-learn's, where X and y are no finite numbers and classes of equal length.
         """
         self._check_arguments()
-        rows, labels = validate_data(self, X, y, dtype=(np.float64, np.float32))
+        rows, labels = validated(self, X, y, dtype=(np.float64, np.float32))
         if labels.dtype.kind == "f":
             check_classification_targets(labels)
         classes, codes = known_codes(labels, len(rows))

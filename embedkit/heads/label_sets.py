@@ -7,12 +7,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.multiclass import OneVsRestClassifier
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from embedkit.errors import InputError
 from embedkit.heads.flips import Flips
 from embedkit.heads.label_tables import indicator, label_probabilities, read_labels
 from embedkit.heads.split_conformal import FLOATS, SplitConformal, check_enough, checked_alpha, p_values, threshold
+from embedkit.heads.validation import all_or_nothing, validated
 
 LEAST = float(np.finfo(np.float32).eps)
 """Probabilities are cut to between this and 1 − this before their logarithm is taken."""
@@ -118,6 +119,7 @@ class ConformalLabelSets(SplitConformal):
         self.calibration_size = calibration_size
         self.random_state = random_state
 
+    @all_or_nothing
     def fit(self, X: ArrayLike, y: Any) -> Self:
         """Fit the estimator on one part of the rows and calibrate on the other.
 
@@ -138,7 +140,7 @@ class ConformalLabelSets(SplitConformal):
         """
         alpha = checked_alpha(self.alpha)
         self._check_arguments()
-        rows, labels = validate_data(self, X, y, dtype=FLOATS, multi_output=True, ensure_min_samples=2)
+        rows, labels = validated(self, X, y, dtype=FLOATS, multi_output=True, ensure_min_samples=2)
         known = read_labels(labels)
         self.classes_, self.num_labels_ = known.classes, known.table.shape[1]
         default = OneVsRestClassifier(LogisticRegression(max_iter=1000))

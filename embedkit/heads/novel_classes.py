@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import ClusterMixin
 from sklearn.utils import column_or_1d, gen_batches
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from embedkit.errors import InputError
 from embedkit.heads.stored import StoredHead
+from embedkit.heads.validation import all_or_nothing, validated
 
 Rows = NDArray[np.float32] | NDArray[np.float64]
 _ROWS = 16384
@@ -48,6 +49,7 @@ class NovelClassHead(ClusterMixin, StoredHead):  # type: ignore[misc]  # sklearn
     def _nearest(self, rows: Rows) -> NDArray[np.int64]:
         """The class of each of any rows, (m,), as in `_discovered`."""
 
+    @all_or_nothing
     def fit(self, X: ArrayLike, y: ArrayLike | None = None) -> Self:
         """Find the novel classes of these rows.
 
@@ -63,7 +65,7 @@ class NovelClassHead(ClusterMixin, StoredHead):  # type: ignore[misc]  # sklearn
             InputError: y is not that, or an argument is out of range.
             ValueError: scikit-learn's, where X is no finite numbers.
         """
-        rows = validate_data(self, X, dtype=(np.float64, np.float32))
+        rows = validated(self, X, dtype=(np.float64, np.float32))
         self.known_classes_, known = known_codes(y, len(rows))
         codes = self._discovered(rows, known)
         self.novel_classes_ = novel_names(self.known_classes_, self.num_novel_)
@@ -92,7 +94,7 @@ class NovelClassHead(ClusterMixin, StoredHead):  # type: ignore[misc]  # sklearn
             NotFittedError: `fit` was not called.
         """
         check_is_fitted(self)
-        rows = validate_data(self, X, reset=False, dtype=(np.float64, np.float32))
+        rows = validated(self, X, reset=False, dtype=(np.float64, np.float32))
         return self._named(np.concatenate([self._nearest(rows[part]) for part in gen_batches(len(rows), _ROWS)]))
 
     def _named(self, codes: NDArray[np.int64]) -> NDArray[Any]:

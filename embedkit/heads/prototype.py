@@ -122,7 +122,8 @@ class PrototypeClassifier(AdditiveClassifier):
         if self.metric == "cosine":
             scores = products(normalize(rows), prototypes)
         else:
-            lengths = np.square(rows, dtype=np.float64).sum(axis=1, keepdims=True)
-            scores = 2 * products(rows, prototypes) - np.square(prototypes).sum(axis=1) - lengths
+            wide = np.asarray(rows, dtype=np.float64)  # what is left of large squares is small
+            lengths = np.square(wide).sum(axis=1, keepdims=True)
+            scores = 2 * products(wide, prototypes) - np.square(prototypes).sum(axis=1) - lengths
         scores[:, self.counts_ == 0] = -np.inf
         return scores / self.temperature

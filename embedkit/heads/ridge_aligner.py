@@ -7,10 +7,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import TransformerMixin
 from sklearn.linear_model import Ridge, RidgeCV
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from embedkit.errors import InputError
 from embedkit.heads.stored import StoredHead
+from embedkit.heads.validation import all_or_nothing, validated
 
 
 class RidgeAligner(TransformerMixin, StoredHead):  # type: ignore[misc]  # sklearn is untyped
@@ -47,6 +48,7 @@ class RidgeAligner(TransformerMixin, StoredHead):  # type: ignore[misc]  # sklea
     def __init__(self, *, alpha: float | Sequence[float] = (0.001, 0.01, 0.1, 1.0, 10.0)) -> None:
         self.alpha = alpha
 
+    @all_or_nothing
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Find the map.
 
@@ -62,7 +64,7 @@ class RidgeAligner(TransformerMixin, StoredHead):  # type: ignore[misc]  # sklea
             ValueError: scikit-learn's, where X and y are no finite numbers of equal length.
         """
         strengths = _strengths(self.alpha)
-        rows, targets = validate_data(self, X, y, multi_output=True, y_numeric=True, dtype=np.float64)
+        rows, targets = validated(self, X, y, multi_output=True, y_numeric=True, dtype=np.float64)
         if len(strengths) > 1 and len(rows) < 3:
             raise InputError(
                 f"choosing among several alpha needs 3 rows; received n_samples={len(rows)}: give one alpha"
@@ -89,7 +91,7 @@ class RidgeAligner(TransformerMixin, StoredHead):  # type: ignore[misc]  # sklea
             NotFittedError: `fit` was not called.
         """
         check_is_fitted(self)
-        rows = validate_data(self, X, reset=False, dtype=np.float64)
+        rows = validated(self, X, reset=False, dtype=np.float64)
         mapped: NDArray[np.float64] = rows @ self.coef_ + self.intercept_
         return mapped
 

@@ -10,10 +10,11 @@ from scipy.special import softmax
 from sklearn.base import ClassifierMixin
 from sklearn.utils import gen_batches
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from embedkit.errors import InputError
 from embedkit.heads.stored import StoredHead
+from embedkit.heads.validation import validated
 
 Rows = NDArray[np.float32] | NDArray[np.float64]
 ROWS = 1024
@@ -69,7 +70,7 @@ class ScoringClassifier(ClassifierMixin, StoredHead):  # type: ignore[misc]  # s
 
     def _scored(self, X: ArrayLike) -> Iterator[NDArray[np.float64]]:
         check_is_fitted(self)
-        rows = validate_data(self, X, reset=False, dtype=(np.float64, np.float32))
+        rows = validated(self, X, reset=False, dtype=(np.float64, np.float32))
         for part in gen_batches(len(rows), ROWS):
             yield self._scores(rows[part])
 
@@ -78,18 +79,18 @@ def products(rows: Rows, weights: NDArray[Any]) -> NDArray[np.float64]:
     """Rows times the weights of each class, (n, classes): of one class the same bits whatever other classes there are.
 
     Products of a matrix differ in the last bit with its number of columns, so classes are taken by a fixed number.
+    They are as precise as the rows.
 
     Args:
         rows: (n, width).
         weights: (classes, width).
     """
-    wide = np.asarray(rows, dtype=np.float64)
-    found = np.empty((len(wide), len(weights)))
-    block = np.zeros((_CLASSES, wide.shape[1]))
+    found = np.empty((len(rows), len(weights)))
+    block = np.zeros((_CLASSES, rows.shape[1]), rows.dtype)
     for part in gen_batches(len(weights), _CLASSES):
         filled = part.stop - part.start
         block[:filled], block[filled:] = weights[part], 0
-        found[:, part] = (wide @ block.T)[:, :filled]
+        found[:, part] = (rows @ block.T)[:, :filled]
     return found
 
 

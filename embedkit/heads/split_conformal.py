@@ -9,10 +9,11 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import ClassifierMixin, clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import _safe_indexing, check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from embedkit.errors import InputError
 from embedkit.heads.stored import StoredHead
+from embedkit.heads.validation import validated
 
 FLOATS = (np.float64, np.float32)
 
@@ -87,7 +88,7 @@ class SplitConformal(ClassifierMixin, StoredHead):  # type: ignore[misc]  # skle
     def _seen(self, X: ArrayLike) -> Any:
         """X as the estimator saw it: with the names of its columns where it had some."""
         check_is_fitted(self)
-        rows = validate_data(self, X, reset=False, dtype=FLOATS)
+        rows = validated(self, X, reset=False, dtype=FLOATS)
         return X if hasattr(self, "feature_names_in_") else rows
 
 
@@ -168,7 +169,7 @@ def _warn_of_duplicates(fitted: NDArray[Any], left: NDArray[Any]) -> None:
             "knows by heart looks better than new rows will, so that more than alpha of these may be missed; drop "
             "duplicates before fit",
             UserWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
 
 

@@ -11,6 +11,7 @@ from sklearn.utils import gen_batches
 from embedkit.errors import InputError
 from embedkit.heads.growing import GrowingClassifier
 from embedkit.heads.scoring import Rows, check_positive, products
+from embedkit.heads.validation import all_or_nothing
 
 _VECTORS = 4096
 
@@ -56,6 +57,7 @@ class SubspaceClassifier(GrowingClassifier):
         self.num_components = num_components
         self.temperature = temperature
 
+    @all_or_nothing
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Learn from these rows alone; what was learnt before is forgotten.
 

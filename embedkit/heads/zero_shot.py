@@ -6,11 +6,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.preprocessing import normalize
-from sklearn.utils.validation import validate_data
 
 from embedkit.errors import InputError
 from embedkit.heads.additive import class_means
 from embedkit.heads.scoring import Rows, ScoringClassifier, check_labels, check_positive, products
+from embedkit.heads.validation import all_or_nothing, validated
 from embedkit.types import SupportsEncode
 
 
@@ -46,6 +46,7 @@ class ZeroShotClassifier(ScoringClassifier):
     def __init__(self, *, temperature: float = 0.01) -> None:
         self.temperature = temperature
 
+    @all_or_nothing
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Take the mean of each class.
 
@@ -61,7 +62,7 @@ class ZeroShotClassifier(ScoringClassifier):
             ValueError: scikit-learn's, where X and y are no finite numbers and classes of equal length.
         """
         check_positive("temperature", self.temperature)
-        rows, labels = validate_data(self, X, y, dtype=np.float64)
+        rows, labels = validated(self, X, y, dtype=np.float64)
         check_labels(labels)
         self.classes_, codes = np.unique(labels, return_inverse=True)
         self.anchors_ = normalize(class_means(normalize(rows), codes).means)

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import TransformerMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import skip_init
@@ -19,6 +19,7 @@ from torch.nn.utils import skip_init
 from embedkit.errors import InputError
 from embedkit.heads.novel_classes import NovelClassHead, Rows
 from embedkit.heads.novel_kmeans import NovelClassKMeans
+from embedkit.heads.validation import validated
 from embedkit.losses.arguments import not_negative, positive, whole
 from embedkit.ops.vectors import normalize
 
@@ -121,7 +122,7 @@ class ProjectionDiscovery(TransformerMixin, NovelClassHead):  # type: ignore[mis
             NotFittedError: `fit` was not called.
         """
         check_is_fitted(self)
-        return self._projected(validate_data(self, X, reset=False, dtype=(np.float64, np.float32)))
+        return self._projected(validated(self, X, reset=False, dtype=(np.float64, np.float32)))
 
     def _discovered(self, rows: Rows, known: NDArray[np.int64]) -> NDArray[np.int64]:
         if not_negative("weight", self.weight) > 1:

@@ -10,7 +10,7 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from embedkit.errors import CorruptFileError, ModelError
+from embedkit.errors import CorruptFileError, InputError, ModelError
 from embedkit.heads import (
     ConformalClassifier,
     ConformalLabelSets,
@@ -130,6 +130,27 @@ def test_names_of_columns_are_kept(fitted, tmp_path):
     np.testing.assert_array_equal(answer(again, frame), answer(head, frame))
     with pytest.raises(ValueError, match="feature names"):
         answer(again, frame[list("fedcba")])
+
+
+def test_texts_are_refused_with_what_to_do(fitted):
+    head, X = fitted
+    with pytest.raises(InputError, match=r"X must be vectors.*'where is my card\?'.*EncoderTransformer"):
+        answer(head, ["where is my card?"])
+    with pytest.raises(InputError, match="X must be vectors"):
+        clone(head).fit(["where is my card?", "and my money?"] * 20, np.arange(40) % 3)
+    X = X.astype(object)
+    X[3, 2] = "a word"
+    with pytest.raises(InputError, match=r"X must be vectors.*'a word'"):
+        answer(head, X)
+
+
+def test_a_refused_fit_leaves_the_head_as_it_was(fitted):
+    head, X = fitted
+    before = answer(head, X)
+    for rows, targets in ((X[:, :4], np.arange(39)), (np.full_like(X, np.nan), np.arange(40)), (X[:0], np.arange(0))):
+        with pytest.raises(ValueError):
+            head.fit(rows, targets)
+        np.testing.assert_array_equal(answer(head, X), before)
 
 
 def test_damage_is_told(fitted, tmp_path):

@@ -202,6 +202,14 @@ def test_what_cannot_be_is_refused(arguments, y, message):
         ConformalClassifier(random_state=0, **arguments).fit(ROWS, y)
 
 
+def test_a_fit_that_is_refused_at_its_end_changes_no_set():
+    head = ConformalClassifier(alpha=0.2, random_state=0).fit(ROWS, LABELS)
+    before = head.p_values(ROWS)
+    with pytest.raises(InputError, match="calibration rows or more"):
+        head.fit(ROWS[:6], LABELS[:6][::-1])
+    np.testing.assert_array_equal(head.p_values(ROWS), before)
+
+
 def test_an_alpha_that_the_calibration_rows_do_not_allow_is_refused_later_too():
     head, X, _ = calibrated(n=19, alpha=0.05)
     with pytest.raises(InputError, match=r"= 24 calibration rows or more; received 19 at alpha=0.04"):
