@@ -29,7 +29,7 @@ def corpus_functions(part: Part, *, smoke: bool) -> list[Function]:
         return train if part == "train" else rest
     folder = Path(os.environ.get("EMBEDKIT_FUNCTIONS") or _PROJECT / "build" / "functions")
     if not (folder / "corpus.json").is_file():
-        build_functions(folder)
+        build_functions(folder, n_jobs=-1)
     if part == "library":
         found = chain.from_iterable(read_functions(folder, split) for split in SPLITS)
         return [each for each in found if each.distribution.startswith(STANDARD_LIBRARY)]

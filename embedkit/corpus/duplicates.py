@@ -12,7 +12,7 @@ import numpy.typing as npt
 from embedkit.encoders.code.functions import Definition
 from embedkit.errors import InputError
 
-__all__ = ["BANDS", "PERMUTATIONS", "SHINGLE", "NearDuplicates", "body_digest"]
+__all__ = ["BANDS", "PERMUTATIONS", "SHINGLE", "MinHash", "NearDuplicates", "body_digest"]
 
 SHINGLE = 5
 PERMUTATIONS = 120
@@ -54,6 +54,44 @@ def body_digest(definition: Definition) -> str:
     return hashlib.blake2b("\0".join(parts).encode("utf-8", "backslashreplace"), digest_size=16).hexdigest()
 
 
+class MinHash:
+    """Random hash functions of the shingles of a function.
+
+    Args:
+        seed: Of the hash functions.
+    """
+
+    def __init__(self, *, seed: int = 0) -> None:
+        random = np.random.default_rng(seed)
+        odd = random.integers(1 << 63, size=(PERMUTATIONS + BANDS + SHINGLE, 1), dtype=np.uint64) * np.uint64(2)
+        self._factors, self._bands, self._runs = np.split(odd + np.uint64(1), [PERMUTATIONS, PERMUTATIONS + BANDS])
+        self._offsets = random.integers(1 << 63, size=(PERMUTATIONS, 1), dtype=np.uint64)
+
+    def signature(self, code: str) -> npt.NDArray[np.uint32]:
+        """The 120 minima of a function's shingles.
+
+        Args:
+            code: Its source; fewer than 5 tokens are one shingle.
+        """
+        tokens = [zlib.crc32(token.encode()) for token in _TOKEN.findall(code)]
+        tokens += [0] * (SHINGLE - len(tokens))
+        hashes = np.lib.stride_tricks.sliding_window_view(np.array(tokens, np.uint64), SHINGLE)
+        mixed = _mixed((_mixed(hashes) * self._runs[:, 0]).sum(axis=1, dtype=np.uint64))
+        parts = np.split(np.unique(mixed), range(_AT_A_TIME, len(mixed), _AT_A_TIME))
+        minima = [(part * self._factors + self._offsets).min(axis=1) for part in parts if len(part)]
+        least: npt.NDArray[np.uint64] = np.min(minima, axis=0)
+        return (least >> np.uint64(32)).astype(np.uint32)
+
+    def keys(self, signature: npt.NDArray[np.uint32]) -> list[int]:
+        """Of each of the 20 bands, a number that is the same where its minima are."""
+        rows = _mixed(signature.reshape(BANDS, -1).astype(np.uint64) + self._bands)
+        folded = np.zeros(BANDS, np.uint64)
+        for row in rows.T:
+            folded = _mixed(folded + row)
+        keys: list[int] = folded.tolist()
+        return keys
+
+
 class NearDuplicates:
     """The functions kept so far, and whether another is nearly one of them.
 
@@ -65,6 +103,9 @@ class NearDuplicates:
     Args:
         threshold: Estimated likeness from which on a function is a near-duplicate, above 0 and at most 1.
         seed: Of the random hash functions.
+
+    Attributes:
+        hashes: These.
 
     Raises:
         InputError: `threshold` is out of range.
@@ -88,10 +129,7 @@ class NearDuplicates:
         if not 0 < threshold <= 1:
             raise InputError(f"threshold must be above 0 and at most 1; received {threshold}")
         self._threshold = threshold
-        random = np.random.default_rng(seed)
-        odd = random.integers(1 << 63, size=(PERMUTATIONS + BANDS + SHINGLE, 1), dtype=np.uint64) * np.uint64(2)
-        self._factors, self._bands, self._runs = np.split(odd + np.uint64(1), [PERMUTATIONS, PERMUTATIONS + BANDS])
-        self._offsets = random.integers(1 << 63, size=(PERMUTATIONS, 1), dtype=np.uint64)
+        self.hashes = MinHash(seed=seed)
         self._signatures = np.empty((1024, PERMUTATIONS), np.uint32)
         self._before = np.empty((1024, BANDS), np.int32)
         self._last: dict[int, int] = {}
@@ -109,36 +147,16 @@ class NearDuplicates:
         Returns:
             Whether it was kept.
         """
-        signature = self.signature(code)
-        keys = self._keys(signature)
+        return self.add_signature(self.hashes.signature(code))
+
+    def add_signature(self, signature: npt.NDArray[np.uint32]) -> bool:
+        """As `add`, by what `hashes` made of the source."""
+        keys = self.hashes.keys(signature)
         candidates = self._candidates(keys)
         if candidates and (self._signatures[candidates] == signature).mean(axis=1).max() >= self._threshold:
             return False
         self._keep(signature, keys)
         return True
-
-    def signature(self, code: str) -> npt.NDArray[np.uint32]:
-        """The 120 minima of a function's shingles.
-
-        Args:
-            code: Its source; fewer than 5 tokens are one shingle.
-        """
-        tokens = [zlib.crc32(token.encode()) for token in _TOKEN.findall(code)]
-        tokens += [0] * (SHINGLE - len(tokens))
-        hashes = np.lib.stride_tricks.sliding_window_view(np.array(tokens, np.uint64), SHINGLE)
-        mixed = _mixed((_mixed(hashes) * self._runs[:, 0]).sum(axis=1, dtype=np.uint64))
-        parts = np.split(np.unique(mixed), range(_AT_A_TIME, len(mixed), _AT_A_TIME))
-        minima = [(part * self._factors + self._offsets).min(axis=1) for part in parts if len(part)]
-        least: npt.NDArray[np.uint64] = np.min(minima, axis=0)
-        return (least >> np.uint64(32)).astype(np.uint32)
-
-    def _keys(self, signature: npt.NDArray[np.uint32]) -> list[int]:
-        rows = _mixed(signature.reshape(BANDS, -1).astype(np.uint64) + self._bands)
-        folded = np.zeros(BANDS, np.uint64)
-        for row in rows.T:
-            folded = _mixed(folded + row)
-        keys: list[int] = folded.tolist()
-        return keys
 
     def _candidates(self, keys: list[int]) -> list[int]:
         found: set[int] = set()

@@ -1,14 +1,10 @@
 """A corpus of functions from the Python on a machine: filtered, deduplicated, split by distribution, written down."""
 
-import ast
 import hashlib
-import io
 import json
 import os
 import platform
-import re
 import shutil
-import tokenize
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -16,11 +12,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+from joblib import Parallel, delayed  # type: ignore[import-untyped]  # ships no types
 from tqdm import tqdm
 
+from embedkit.corpus.candidates import RULES, Candidate, Candidates, find_candidates
 from embedkit.corpus.distributions import STANDARD_LIBRARY, Distribution, installed_distributions
-from embedkit.corpus.duplicates import BANDS, PERMUTATIONS, SHINGLE, NearDuplicates, body_digest
-from embedkit.encoders.code.functions import Function, find_functions, parse_function
+from embedkit.corpus.duplicates import BANDS, PERMUTATIONS, SHINGLE, NearDuplicates
+from embedkit.encoders.code.functions import Function
 from embedkit.errors import CorruptFileError, EmbedkitError, InputError
 from embedkit.io import (
     CHECKSUMS,
@@ -48,14 +46,6 @@ _KIND = "functions of Python"
 _THRESHOLD = 0.8
 _WORK = ".building"
 _PLAN = "plan.json"
-_MARKED_LINES = 20
-
-_TESTS = re.compile(r"_*(idle_?)?tests?_*|_*testing|tests?_.+|.+_tests?|conftest")
-_VENDORED = re.compile(r"_*(vendor(ed)?|extern(al)?s?|third_?party|bundled)_*|_distutils")
-_GENERATED_NAMES = re.compile(r".+_pb2(_grpc)?|.*(parsetab|lextab|yacctab)|_version")
-_GENERATED_MARKS = re.compile(
-    r"(auto(matically)?|machine)[- ]?generated|do not edit|^\s*#.*\bgenerated (by|from)\b", re.I
-)
 
 
 def build_functions(
@@ -64,6 +54,7 @@ def build_functions(
     *,
     seed: int = 0,
     max_bytes: int = 1_000_000,
+    n_jobs: int = 1,
 ) -> dict[str, Any]:
     """Write the functions of many distributions into a folder, each once, with a manifest that counts every stage.
 
@@ -83,6 +74,7 @@ def build_functions(
         distributions: What to read; the standard library and every installed package without them.
         seed: Of the split and of the hashes that find near-duplicates, 0 or more.
         max_bytes: Larger files are left out.
+        n_jobs: How many processes read files, which changes no byte; −1 for one a core.
 
     Returns:
         The manifest: "seed", "versions", "rules"; "distributions", with the version, the split and a hash of the names
@@ -115,14 +107,14 @@ def build_functions(
         know each other. Duplicates are removed across distributions, and the first of them stays.
     """
     chosen = sorted(installed_distributions() if distributions is None else distributions, key=_place)
-    _check_arguments(chosen, seed, max_bytes)
+    _check_arguments(chosen, seed, max_bytes, n_jobs)
     target = Path(folder)
     plan = _plan(chosen, seed, max_bytes)
     try:
         if not _has_manifest(target, plan):
             (target / _WORK).mkdir(parents=True, exist_ok=True)
             write_json(target / _WORK / _PLAN, plan)
-            write_json(target / MANIFEST, _manifest(plan, _build(target, chosen, plan)))
+            write_json(target / MANIFEST, _manifest(plan, _build(target, chosen, plan, n_jobs)))
         _seal(target)
     except EmbedkitError:
         raise
@@ -179,20 +171,18 @@ class _Found:
     bodies: list[str] = field(default_factory=list)
 
 
-class _Unusable(Exception):  # noqa: N818
-    """A file that gives nothing; the message is the name of its count."""
-
-
 def _place(one: Distribution) -> tuple[bool, str]:
     return not one.name.startswith(STANDARD_LIBRARY), one.name
 
 
-def _check_arguments(distributions: Sequence[Distribution], seed: int, max_bytes: int) -> None:
+def _check_arguments(distributions: Sequence[Distribution], seed: int, max_bytes: int, n_jobs: int) -> None:
     if not distributions:
         raise InputError("distributions must hold at least one; received none")
     for name, value, least in (("seed", seed, 0), ("max_bytes", max_bytes, 1)):
         if not isinstance(value, int) or value < least:
             raise InputError(f"{name} must be an integer of {least} or more; received {value!r}")
+    if not isinstance(n_jobs, int) or not n_jobs:
+        raise InputError(f"n_jobs must be a number of processes, or -1 for one a core; received {n_jobs!r}")
     seen: set[str] = set()
     for one in distributions:
         path = PurePosixPath(one.name)
@@ -206,11 +196,7 @@ def _check_arguments(distributions: Sequence[Distribution], seed: int, max_bytes
 def _plan(distributions: Sequence[Distribution], seed: int, max_bytes: int) -> dict[str, Any]:
     """All that decides the bytes of a corpus, except what is inside the files."""
     rules = {
-        "tests": _TESTS.pattern,
-        "vendored": _VENDORED.pattern,
-        "generated_names": _GENERATED_NAMES.pattern,
-        "generated_marks": _GENERATED_MARKS.pattern,
-        "marked_lines": _MARKED_LINES,
+        **RULES,
         "max_bytes": max_bytes,
         "shingle": SHINGLE,
         "permutations": PERMUTATIONS,
@@ -261,19 +247,22 @@ def _has_manifest(folder: Path, plan: Mapping[str, Any]) -> bool:
     return place.name == MANIFEST
 
 
-def _build(folder: Path, distributions: Sequence[Distribution], plan: Mapping[str, Any]) -> dict[str, Counter[str]]:
+def _build(
+    folder: Path, distributions: Sequence[Distribution], plan: Mapping[str, Any], n_jobs: int
+) -> dict[str, Counter[str]]:
     """Go through the distributions in order, writing each; the counts of each."""
     seen = _Seen(NearDuplicates(threshold=_THRESHOLD, seed=plan["seed"]))
     counts: dict[str, Counter[str]] = {}
     total = sum(len(one.files) for one in distributions)
-    with tqdm(total=total, desc="functions", unit=" files", disable=None) as bar:
+    pool = Parallel(n_jobs, return_as="generator")
+    with pool, tqdm(total=total, desc="functions", unit=" files", disable=None) as bar:
         for number, one in enumerate(distributions):
             record = folder / _WORK / f"{number:06d}.json"
             shard = _shard(folder, plan["distributions"][one.name]["split"], one.name)
             if _is_restored(record, shard, seen, counts, one.name):
                 bar.update(len(one.files))
             else:
-                found = _examined(one, seen, plan["rules"]["max_bytes"], bar.update)
+                found = _examined(one, seen, plan["rules"]["max_bytes"], pool, bar.update)
                 counts[one.name] = found.counts
                 _write(record, shard, found)
     return counts
@@ -340,98 +329,47 @@ def _shard(folder: Path, split: str, name: str) -> Path:
     return folder / split / f"{name}.jsonl"
 
 
-def _examined(distribution: Distribution, seen: _Seen, max_bytes: int, advance: Callable[[], object]) -> _Found:
+def _examined(
+    distribution: Distribution, seen: _Seen, max_bytes: int, pool: Parallel, advance: Callable[[], object]
+) -> _Found:
     found = _Found(counts=Counter(dict.fromkeys(_COUNTS, 0)))
     found.counts["files"] = len(distribution.files) + len(distribution.unreadable)
     found.counts["unreadable"] = len(distribution.unreadable)
-    for file in distribution.files:
+    read = delayed(find_candidates)
+    jobs = (
+        read(distribution.root, file, distribution.name, max_bytes, seen.near.hashes) for file in distribution.files
+    )
+    for file in pool(jobs):
         advance()
-        try:
-            text = _text(distribution.root / file, file, max_bytes, seen, found)
-            functions = _functions(text, distribution.name, file)
-        except _Unusable as reason:
-            found.counts[str(reason)] += 1
+        reason = _known(file, seen, found) or file.reason
+        if reason is not None:
+            found.counts[reason] += 1
             continue
-        for function in functions:
+        for candidate in file.found:
             found.counts["functions"] += 1
-            found.counts[_judged(function, seen, found)] += 1
+            found.counts[candidate.reason or _judged(candidate, seen, found)] += 1
     found.counts["with_docstring"] = sum(one.docstring is not None for one in found.functions)
     return found
 
 
-def _text(path: Path, name: str, max_bytes: int, seen: _Seen, found: _Found) -> str:
-    """Text of a file that is to be read.
-
-    Raises:
-        _Unusable: It is not.
-    """
-    reason = _left_out(PurePosixPath(name))
-    if reason is not None:
-        raise _Unusable(reason)
-    try:
-        with path.open("rb") as file:
-            data = file.read(max_bytes + 1)
-    except OSError:
-        raise _Unusable("unreadable") from None
-    if len(data) > max_bytes:
-        raise _Unusable("huge")
-    digest = hashlib.blake2b(data, digest_size=16).hexdigest()
-    if digest in seen.files:
-        raise _Unusable("duplicate_files")
-    seen.files.add(digest)
-    found.files.append(digest)
-    text = _decoded(data)
-    if any(_GENERATED_MARKS.search(line) for line in text.split("\n", _MARKED_LINES)[:_MARKED_LINES]):
-        raise _Unusable("generated")
-    return text
+def _known(file: Candidates, seen: _Seen, found: _Found) -> str | None:
+    """Whether an equal file came before; from now on one has."""
+    if file.digest is None:
+        return None
+    if file.digest in seen.files:
+        return "duplicate_files"
+    seen.files.add(file.digest)
+    found.files.append(file.digest)
+    return None
 
 
-def _left_out(path: PurePosixPath) -> str | None:
-    parts = [*path.parts[:-1], path.stem]
-    if any(_TESTS.fullmatch(part) for part in parts):
-        return "tests"
-    if any(_VENDORED.fullmatch(part) for part in parts[:-1]):
-        return "vendored"
-    return "generated" if _GENERATED_NAMES.fullmatch(path.stem) else None
-
-
-def _decoded(data: bytes) -> str:
-    """Python says its encoding itself (PEP 263)."""
-    if b"\0" in data:
-        raise _Unusable("binary")
-    try:
-        encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
-        return data.decode(encoding)
-    except (SyntaxError, LookupError, UnicodeError):
-        raise _Unusable("undecodable") from None
-
-
-def _functions(text: str, distribution: str, path: str) -> list[Function]:
-    try:
-        return find_functions(text, distribution=distribution, path=path)
-    except InputError:
-        raise _Unusable("unparseable") from None
-
-
-def _judged(function: Function, seen: _Seen, found: _Found) -> str:
-    """Keep a function, or say at which stage it fell out."""
-    try:
-        definition = parse_function(function.code)
-    except InputError:  # its lines mix tabs and spaces so that they mean nothing without what is around them
-        return "inseparable"
-    if all(_is_trivial(node) for node in definition.body):
-        return "trivial"
-    digest = body_digest(definition)
-    if digest in seen.bodies:
+def _judged(candidate: Candidate, seen: _Seen, found: _Found) -> str:
+    """Keep a function, or say which one before it resembles."""
+    if candidate.body in seen.bodies:
         return "duplicate_bodies"
-    seen.bodies.add(digest)
-    found.bodies.append(digest)
-    if not seen.near.add(function.code):
+    seen.bodies.add(candidate.body)
+    found.bodies.append(candidate.body)
+    if not seen.near.add_signature(candidate.signature):
         return "near_duplicates"
-    found.functions.append(function)
+    found.functions.append(candidate.function)
     return "kept"
-
-
-def _is_trivial(node: ast.stmt) -> bool:
-    is_ellipsis = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and node.value.value is ...
-    return is_ellipsis or isinstance(node, ast.Pass | ast.Raise)

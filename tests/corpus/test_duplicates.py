@@ -3,7 +3,7 @@ import random
 import numpy as np
 import pytest
 
-from embedkit.corpus.duplicates import PERMUTATIONS, SHINGLE, NearDuplicates, body_digest
+from embedkit.corpus.duplicates import PERMUTATIONS, SHINGLE, MinHash, NearDuplicates, body_digest
 from embedkit.encoders.code.functions import parse_function
 from embedkit.errors import InputError
 
@@ -36,8 +36,8 @@ def corpus(seed, count):
 
 def test_the_share_of_equal_minima_is_the_likeness_within_its_standard_error():
     words = corpus(0, 10)
-    seen = NearDuplicates(seed=1)
-    signatures = [seen.signature(" ".join(each)) for each in words]
+    hashes = MinHash(seed=1)
+    signatures = [hashes.signature(" ".join(each)) for each in words]
     errors = []
     for first in range(len(words)):
         for second in range(first):
@@ -85,10 +85,10 @@ def test_only_what_was_kept_is_compared_with_and_counted():
 
 def test_the_seed_decides_the_signature_and_nothing_else_does():
     code = "a = b + c * d"
-    same = NearDuplicates(seed=5).signature(code)
-    np.testing.assert_array_equal(NearDuplicates(seed=5).signature(code), same)
-    np.testing.assert_array_equal(NearDuplicates(seed=5).signature("a=b  +\n c*d"), same)
-    assert (NearDuplicates(seed=6).signature(code) != same).all()
+    same = MinHash(seed=5).signature(code)
+    np.testing.assert_array_equal(MinHash(seed=5).signature(code), same)
+    np.testing.assert_array_equal(MinHash(seed=5).signature("a=b  +\n c*d"), same)
+    assert (MinHash(seed=6).signature(code) != same).all()
 
 
 @pytest.mark.parametrize("code", ["", "a", "a b c d"])
@@ -101,9 +101,9 @@ def test_fewer_tokens_than_a_shingle_are_one_shingle(code):
 
 def test_long_code_is_hashed_in_parts():
     words = [str(number) for number in range(20_000)]
-    seen = NearDuplicates()
-    long = seen.signature(" ".join(words))
-    half = np.minimum(seen.signature(" ".join(words[:10_004])), seen.signature(" ".join(words[10_000:])))
+    hashes = MinHash()
+    long = hashes.signature(" ".join(words))
+    half = np.minimum(hashes.signature(" ".join(words[:10_004])), hashes.signature(" ".join(words[10_000:])))
     np.testing.assert_array_equal(long, half)
 
 

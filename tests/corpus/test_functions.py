@@ -194,6 +194,8 @@ def test_two_builds_give_the_same_bytes_and_a_third_reads_nothing(tmp_path, some
     assert content(tmp_path / "x") == content(tmp_path / "y")
     build_functions(tmp_path / "z", reversed(some))
     assert content(tmp_path / "z") == content(tmp_path / "x")
+    build_functions(tmp_path / "w", some, n_jobs=2)
+    assert content(tmp_path / "w") == content(tmp_path / "x")
     monkeypatch.delattr(module, "_examined")
     assert build_functions(tmp_path / "x", some) == first
 
@@ -387,6 +389,8 @@ def test_arguments_are_checked(tmp_path, some):
         build_functions(tmp_path / "x", some, seed=-1)
     with pytest.raises(InputError, match="max_bytes must be"):
         build_functions(tmp_path / "x", some, max_bytes=0)
+    with pytest.raises(InputError, match="n_jobs must be a number of processes, or -1 for one a core; received 0"):
+        build_functions(tmp_path / "x", some, n_jobs=0)
     (tmp_path / "file").write_text("x")
     with pytest.raises((InputError, StorageError), match="file"):
         build_functions(tmp_path / "file", some)
