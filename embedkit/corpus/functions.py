@@ -12,7 +12,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed  # type: ignore[import-untyped]  # ships no types
 from tqdm import tqdm
 
 from embedkit.corpus.candidates import RULES, Candidate, Candidates, find_candidates
@@ -30,6 +29,7 @@ from embedkit.io import (
     write_atomic,
     write_json,
 )
+from embedkit.processes import check_jobs, in_processes
 
 __all__ = ["MANIFEST", "SPLITS", "build_functions", "read_functions"]
 
@@ -181,8 +181,7 @@ def _check_arguments(distributions: Sequence[Distribution], seed: int, max_bytes
     for name, value, least in (("seed", seed, 0), ("max_bytes", max_bytes, 1)):
         if not isinstance(value, int) or value < least:
             raise InputError(f"{name} must be an integer of {least} or more; received {value!r}")
-    if not isinstance(n_jobs, int) or not n_jobs:
-        raise InputError(f"n_jobs must be a number of processes, or -1 for one a core; received {n_jobs!r}")
+    check_jobs(n_jobs)
     seen: set[str] = set()
     for one in distributions:
         path = PurePosixPath(one.name)
@@ -254,15 +253,14 @@ def _build(
     seen = _Seen(NearDuplicates(threshold=_THRESHOLD, seed=plan["seed"]))
     counts: dict[str, Counter[str]] = {}
     total = sum(len(one.files) for one in distributions)
-    pool = Parallel(n_jobs, return_as="generator")
-    with pool, tqdm(total=total, desc="functions", unit=" files", disable=None) as bar:
+    with tqdm(total=total, desc="functions", unit=" files", disable=None) as bar:
         for number, one in enumerate(distributions):
             record = folder / _WORK / f"{number:06d}.json"
             shard = _shard(folder, plan["distributions"][one.name]["split"], one.name)
             if _is_restored(record, shard, seen, counts, one.name):
                 bar.update(len(one.files))
             else:
-                found = _examined(one, seen, plan["rules"]["max_bytes"], pool, bar.update)
+                found = _examined(one, seen, plan["rules"]["max_bytes"], n_jobs, bar.update)
                 counts[one.name] = found.counts
                 _write(record, shard, found)
     return counts
@@ -330,16 +328,14 @@ def _shard(folder: Path, split: str, name: str) -> Path:
 
 
 def _examined(
-    distribution: Distribution, seen: _Seen, max_bytes: int, pool: Parallel, advance: Callable[[], object]
+    distribution: Distribution, seen: _Seen, max_bytes: int, n_jobs: int, advance: Callable[[], object]
 ) -> _Found:
     found = _Found(counts=Counter(dict.fromkeys(_COUNTS, 0)))
     found.counts["files"] = len(distribution.files) + len(distribution.unreadable)
     found.counts["unreadable"] = len(distribution.unreadable)
-    read = delayed(find_candidates)
-    jobs = (
-        read(distribution.root, file, distribution.name, max_bytes, seen.near.hashes) for file in distribution.files
-    )
-    for file in pool(jobs):
+    rest = distribution.name, max_bytes, seen.near.hashes
+    jobs = ((distribution.root, file, *rest) for file in distribution.files)
+    for file in in_processes(find_candidates, jobs, n_jobs):
         advance()
         reason = _known(file, seen, found) or file.reason
         if reason is not None:

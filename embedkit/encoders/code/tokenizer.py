@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from itertools import accumulate, pairwise
 from typing import Literal
 
@@ -44,7 +45,7 @@ _CLASSES = _Classes({ord("\n"): "N", ord("\r"): "N"})
 _WORD = re.compile(r"U+(?=U[LD])|U?[LD]+|U+")
 _NAME = re.compile(rf"(?:{_WORD.pattern})S*|S+|[BN]")
 _TEXT = re.compile(r"U+(?=UL)|U?L+|U+|D+|B+|S+|N")
-_PATTERNS = {Kind.IDENTIFIER: _NAME, Kind.STRING: _TEXT, Kind.COMMENT: _TEXT, Kind.NUMBER: re.compile(r".+")}
+_PATTERNS = {Kind.STRING: _TEXT, Kind.COMMENT: _TEXT, Kind.NUMBER: re.compile(r".+")}
 
 
 def split_token(text: str, kind: Kind) -> list[str]:
@@ -84,8 +85,16 @@ def split_token(text: str, kind: Kind) -> list[str]:
 
 def _parts(text: str, kind: Kind) -> list[str]:
     """What a token is cut into, as it stands in the source."""
+    if kind is Kind.IDENTIFIER:
+        return list(_words(text))
     pattern = _PATTERNS.get(kind)
     return [text] if pattern is None else list(_cut(text, pattern))
+
+
+@lru_cache(maxsize=1 << 16)
+def _words(identifier: str) -> tuple[str, ...]:
+    """Names come again and again."""
+    return tuple(_cut(identifier, _NAME))
 
 
 def _spelled(parts: Sequence[str]) -> list[str]:
