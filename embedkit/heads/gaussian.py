@@ -9,7 +9,7 @@ from sklearn.utils import gen_batches
 from embedkit.errors import InputError
 from embedkit.heads.additive import class_means
 from embedkit.heads.packed import add_gram, cholesky, packed_identity, solved, unpacked
-from embedkit.heads.scoring import Rows
+from embedkit.heads.scoring import Rows, check_positive
 from embedkit.heads.solved import Solution, SolvedClassifier
 
 _ROWS = 4096
@@ -19,7 +19,8 @@ _ROUNDING = 1e-14
 class GaussianClassifier(SolvedClassifier):
     """Linear discriminant analysis that sees its rows part by part, and takes new classes at any time.
 
-        score_c(x) = x·Σ⁻¹ means_c − ½ means_c·Σ⁻¹ means_c + log priors_c,   p(c | x) = softmax_c(score_c)
+        score_c(x) = (x·Σ⁻¹ means_c − ½ means_c·Σ⁻¹ means_c + log priors_c) / temperature
+        p(c | x) = softmax_c(score_c)
         Σ = (1 − shrinkage) S / n + shrinkage · tr(S / n) / width · I
         S = Σ_i (x_i − means_{y_i}) (x_i − means_{y_i})ᵀ
 
@@ -27,7 +28,7 @@ class GaussianClassifier(SolvedClassifier):
     n_a n_b / (n_a + n_b) δ δᵀ, δ being how far the two means lie apart. No row is kept.
 
     As of all linear discriminant analysis, in many dimensions the probabilities are far too sure, the more so the fewer
-    rows a class has: where they matter rather than the class alone, have them calibrated.
+    rows a class has: where they matter rather than the class alone, choose `temperature` on rows held out.
 
     Args:
         shrinkage: How far Σ is drawn towards a multiple of I, above 0 … 1; "auto": by the formula of oracle
@@ -36,6 +37,8 @@ class GaussianClassifier(SolvedClassifier):
             independent, and memory is a mean and no matrix.
         priors: "uniform", or "counts": as frequent as the rows seen. Uniform by default, because classes that came
             later mostly come with few rows, which says nothing of how often they will be asked for.
+        temperature: What scores are divided by, above 0: how sure probabilities are, not which class wins. At 1 they
+            are those of the Gaussians.
 
     Attributes:
         classes_: (classes,), sorted.
@@ -66,10 +69,12 @@ class GaussianClassifier(SolvedClassifier):
         shrinkage: float | Literal["auto"] = 0.1,
         covariance: Literal["shared", "diagonal"] = "shared",
         priors: Literal["uniform", "counts"] = "uniform",
+        temperature: float = 1.0,
     ) -> None:
         self.shrinkage = shrinkage
         self.covariance = covariance
         self.priors = priors
+        self.temperature = temperature
 
     @property
     def covariance_(self) -> NDArray[np.float64]:
@@ -83,6 +88,7 @@ class GaussianClassifier(SolvedClassifier):
         return self._shrunk()[1]
 
     def _check_arguments(self) -> None:
+        check_positive("temperature", self.temperature)
         share = self.shrinkage
         number = isinstance(share, int | float) and not isinstance(share, bool)
         if share != "auto" and not (number and 0 < share <= 1):
@@ -140,4 +146,4 @@ class GaussianClassifier(SolvedClassifier):
         seen = self.counts_ > 0
         priors = self.counts_ / self.counts_.sum() if self.priors == "counts" else seen / seen.sum()
         offsets = np.log(np.where(seen, priors, 1)) - (weights * means).sum(axis=1) / 2
-        return Solution(weights, offsets, share)
+        return Solution(weights / self.temperature, offsets / self.temperature, share)

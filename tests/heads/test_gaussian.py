@@ -35,7 +35,7 @@ def by_loops(head, X, y, rows):
         prior = share if head.priors == "counts" else 1 / len(np.unique(y))
         for row, x in enumerate(rows):
             scores[row, place] = x @ inverse @ mean - mean @ inverse @ mean / 2 + np.log(prior)
-    return scores
+    return scores / head.temperature
 
 
 @pytest.mark.parametrize("covariance", ["shared", "diagonal"])
@@ -44,6 +44,8 @@ def by_loops(head, X, y, rows):
 def test_plain_loops_give_the_same(covariance, priors, shrinkage):
     X = MEANS[UNEVEN] + NOISE
     head = GaussianClassifier(shrinkage=shrinkage, covariance=covariance, priors=priors).fit(X, UNEVEN)
+    np.testing.assert_allclose(head.decision_function(X[:9]), by_loops(head, X, UNEVEN, X[:9]), atol=1e-9)
+    head.set_params(temperature=7.0)
     np.testing.assert_allclose(head.decision_function(X[:9]), by_loops(head, X, UNEVEN, X[:9]), atol=1e-9)
 
 
@@ -139,6 +141,7 @@ def test_arguments_that_take_effect_when_scored_may_change_without_a_new_fit():
         ({"shrinkage": "oas"}, r'above 0 … 1, or "auto"'),
         ({"covariance": "full"}, 'must be "shared" or "diagonal"'),
         ({"priors": None}, 'must be "uniform" or "counts"'),
+        ({"temperature": 0}, "temperature must be a number above 0; received 0"),
     ],
 )
 def test_wrong_arguments_are_refused(arguments, message):
