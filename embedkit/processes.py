@@ -16,12 +16,8 @@ def in_processes(call: Callable[..., _Result], jobs: Iterable[tuple[Any, ...]], 
     Args:
         call: Of a module, so that other processes can import it; with 1 it is called here.
         jobs: Arguments of each.
-        n_jobs: How many processes; −1 for one a core.
-
-    Raises:
-        InputError: As `check_jobs`.
+        n_jobs: How many processes, as `check_jobs` lets pass; −1 for one a core.
     """
-    check_jobs(n_jobs)
     results: Iterator[_Result] = Parallel(n_jobs, return_as="generator")(delayed(call)(*job) for job in jobs)
     return results
 
