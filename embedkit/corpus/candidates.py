@@ -40,9 +40,9 @@ class Candidate(NamedTuple):
 
     Attributes:
         function: The function.
-        reason: Why it cannot be kept, "inseparable" or "trivial"; None where it can, and then
-        body: the hash of its arguments and body, and
-        signature: its MinHash, (120,).
+        reason: Why no corpus keeps it, "inseparable" or "trivial"; None where one may.
+        body: Hash of its arguments and body; empty where there is a reason.
+        signature: Its MinHash, (120,); likewise.
     """
 
     function: Function

@@ -42,10 +42,19 @@ def validated(head: BaseEstimator, X: Any, y: Any = "no_validation", **checks: A
     try:
         return validate_data(head, X, y, **checks)
     except ValueError:
-        text = next((each for each in np.asarray(X, dtype=object).ravel() if isinstance(each, str)), None)
+        text = _first_text(X)
         if text is None:
             raise
         raise InputError(
             f"X must be vectors, (n, width); received texts, such as {text!r:.100}: give the head what "
             "encoder.encode(texts) returns, or make_pipeline(EncoderTransformer(encoder), head) the texts"
         ) from None
+
+
+def _first_text(X: Any) -> str | None:
+    """A text among rows or in one; a matrix of numbers, which may be large, is not looked through."""
+    rows = X if isinstance(X, list | tuple) else np.atleast_1d(np.asarray(X))
+    if isinstance(rows, np.ndarray) and rows.dtype.kind in "biufc":
+        return None
+    cells = (row if isinstance(row, list | tuple | np.ndarray) else [row] for row in rows)
+    return next((cell for several in cells for cell in several if isinstance(cell, str)), None)

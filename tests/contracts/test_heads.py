@@ -138,10 +138,15 @@ def test_texts_are_refused_with_what_to_do(fitted):
         answer(head, ["where is my card?"])
     with pytest.raises(InputError, match="X must be vectors"):
         clone(head).fit(["where is my card?", "and my money?"] * 20, np.arange(40) % 3)
-    X = X.astype(object)
-    X[3, 2] = "a word"
-    with pytest.raises(InputError, match=r"X must be vectors.*'a word'"):
-        answer(head, X)
+    cells = X.astype(object)
+    cells[3, 2] = "a word"
+    for given in (cells, cells.tolist()):
+        with pytest.raises(InputError, match=r"X must be vectors.*'a word'"):
+            answer(head, given)
+    for numbers in (np.full_like(X, np.nan), [[1.0], [1.0, 2.0]]):
+        with pytest.raises(ValueError) as told:
+            answer(head, numbers)
+        assert "vectors" not in str(told.value)
 
 
 def test_a_refused_fit_leaves_the_head_as_it_was(fitted):
