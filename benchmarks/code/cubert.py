@@ -50,6 +50,8 @@ PAPER = {"swapped operand": "93.4, from scratch 87.8", "wrong operator": "92.5, 
 SEEDS = (0, 1, 2)
 LONGEST, MOST = 1400, 5000
 """Characters of code, a cheap filter before subwords are counted; functions of one distribution."""
+KNOWN = 4000
+"""Sources whose subwords make the vocabulary and the floor of the perplexity."""
 CHUNK = 2000
 KEPT = Path(__file__).resolve().parents[2] / "build" / "cubert"
 """Checkpoints of the pre-training, from which a run that was killed goes on."""
@@ -68,7 +70,7 @@ class _Size(NamedTuple):
     seeds: tuple[int, ...]
 
 
-FULL = _Size(60_000, 60_000, (20_000, 3_000), 1_000, 3_000, 4, 2_000, SEEDS)
+FULL = _Size(60_000, 40_000, (10_000, 4_500), 1_000, 3_000, 4, 2_000, SEEDS)
 SMALL = _Size(150, 20, (1, 1), 5, 8, 1, 4, SEEDS[:1])
 
 
@@ -122,7 +124,7 @@ def _pretrained(folder: Path, size: _Size, learnt: Sequence[Function], smoke: bo
     """Save an encoder from nothing and a pre-trained one; what each knows of other packages."""
     sources = [function.code for function in learnt[: size.sources]]
     others = [function.code for function in _drawn("validation", size.held_out, smoke)]
-    vocabulary = train_code_vocabulary(sources[:4000], VOCABULARY, max_length=WINDOW)
+    vocabulary = train_code_vocabulary(sources[:KNOWN], VOCABULARY, max_length=WINDOW)
     encoder = code_encoder(vocabulary, num_layers=LAYERS, dim=DIM, num_heads=HEADS, pooling="max", dropout=0.0)
     encoder.save_pretrained(folder / "scratch", create_model_card=False)
     untrained = pretrain(encoder, sources[:2], max_steps=1, learning_rate=1e-12).model
@@ -136,7 +138,7 @@ def _pretrained(folder: Path, size: _Size, learnt: Sequence[Function], smoke: bo
         kept: dict[str, Any] = {} if smoke else {"folder": KEPT / str(number), "checkpoints": 10}
         model = pretrain(encoder, sources, model=model, masks=MASKS, **stage, **kept).model
     encoder.save_pretrained(folder / "pretrained", create_model_card=False)
-    return before, held_out(model, encoder, others), _unigram(vocabulary, sources, others)
+    return before, held_out(model, encoder, others), _unigram(vocabulary, sources[:KNOWN], others)
 
 
 def _unigram(vocabulary: Any, sources: Sequence[str], others: Sequence[str]) -> float:

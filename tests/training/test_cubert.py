@@ -104,10 +104,11 @@ def test_masks_are_bert_s(encoder, vocabulary):
     rows = packed(encoder, SOURCES * 8)
     masked = cubert._Masked(rows, vocabulary, 0.15, 0, count=20 * len(rows))
     asked = replaced = kept = words = 0
-    for place in range(len(masked)):
-        item, row = masked[place], place % len(rows)
+    for epoch in range(20):
+        item = masked.__getitems__(range(epoch * len(rows), (epoch + 1) * len(rows)))
         hidden = item["labels"] != -100
-        original = torch.from_numpy(rows.ids[row])
+        original = torch.from_numpy(rows.ids)
+        assert hidden.any(dim=1).all()
         assert torch.equal(item["labels"][hidden], original[hidden])
         assert torch.equal(item["input_ids"][~hidden], original[~hidden])
         assert not np.isin(original[hidden], vocabulary.all_special_ids).any()
@@ -123,10 +124,18 @@ def test_masks_are_bert_s(encoder, vocabulary):
 def test_the_second_half_is_marked(encoder, vocabulary):
     rows = packed(encoder, SOURCES)
     masked = cubert._Masked(rows, vocabulary, 0.15, 0, count=len(rows))
-    for row in range(len(rows)):
-        item = masked[row]
-        assert int(item["attention_mask"].sum()) == rows.lengths[row]
-        assert int(item["token_type_ids"].sum()) == max(0, rows.lengths[row] - rows.second[row])
+    batch = masked.__getitems__(range(len(rows)))
+    np.testing.assert_array_equal(batch["attention_mask"].sum(dim=1), rows.lengths)
+    np.testing.assert_array_equal(batch["token_type_ids"].sum(dim=1), np.maximum(0, rows.lengths - rows.second))
+
+
+def test_what_is_masked_does_not_hang_on_the_rows_beside_it(encoder, vocabulary):
+    masked = cubert._Masked(packed(encoder, SOURCES), vocabulary, 0.3, 0, count=100)
+    places = [3, 97, 0, 41]
+    together = masked.__getitems__(places)
+    for row, place in enumerate(places):
+        for name, alone in masked.__getitems__([place]).items():
+            assert torch.equal(alone[0], together[name][row])
 
 
 # -- the loss ------------------------------------------------------------------------------------------
@@ -148,7 +157,7 @@ def test_the_loss_is_that_of_bert_for_pre_training(encoder, vocabulary):
     rows = packed(encoder, SOURCES)
     judged = [int(row) for row in np.flatnonzero(rows.labels != -100)[:4]]
     masked = cubert._Masked(rows, vocabulary, 0.3, 0, count=len(rows))
-    batch = torch.utils.data.default_collate([masked[row] for row in judged])
+    batch = masked.__getitems__(judged)
     logits, wanted, next_logits, labels = cubert._predictions(model, batch)
     ours = functional.cross_entropy(logits, wanted) + functional.cross_entropy(next_logits, labels)
     names = ("input_ids", "token_type_ids", "attention_mask", "labels")
@@ -212,6 +221,20 @@ def test_a_second_call_goes_on_with_the_heads_of_the_first(encoder):
     assert whole.model is short.model
     assert 0 < (whole.model.cls.predictions.transform.dense.weight - head).abs().max() < 0.2
     assert held_out(whole.model, encoder, SOURCES).perplexity < between.perplexity
+
+
+def test_places_behind_short_rows_are_copies_until_longer_rows_teach_them(encoder):
+    places = encoder[0].model.embeddings.position_embeddings.weight
+    start = places.detach().clone()
+    short = pretrain(encoder, SOURCES, row_length=20, max_steps=4, batch_size=8, learning_rate=1e-2)
+    assert (places[:20] - start[:20]).abs().max() > 1e-3
+    assert torch.equal(places[20:40], places[:20])
+    assert torch.equal(places[40:], places[: WINDOW - 40])
+    pretrain(encoder, SOURCES, model=short.model, max_steps=4, batch_size=8, learning_rate=1e-2)
+    learnt = places[20:40].detach().clone()
+    assert not torch.equal(learnt, places[:20])
+    pretrain(encoder, SOURCES, model=short.model, row_length=20, max_steps=1, weight_decay=0)
+    assert torch.equal(places[20:40], learnt)
 
 
 def test_rows_are_as_long_as_they_are_asked_to_be(encoder):
