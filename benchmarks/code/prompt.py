@@ -187,46 +187,44 @@ def states(encoder: ek.Encoder, texts: list[str]) -> dict[str, Tensor]:
 
 
 class _Mixed(nn.Module):
-    """Attention over the layers of one kind of state."""
+    """Attention over the layers."""
 
-    def __init__(self, kind: str, first_layer: int = 1) -> None:
+    def __init__(self, first_layer: int = 1) -> None:
         super().__init__()
-        self.kind, self.pooling = kind, PromptPooling(DIM, LAYERS, first_layer=first_layer)
+        self.pooling = PromptPooling(DIM, LAYERS, first_layer=first_layer)
 
-    def forward(self, cached: dict[str, Tensor]) -> Tensor:
-        return self.pooling.mix(cached[self.kind][:, self.pooling.first_layer - 1 :])
+    def forward(self, layers: Tensor) -> Tensor:
+        return self.pooling.mix(layers[:, self.pooling.first_layer - 1 :])
 
 
 class _Last(nn.Module):
-    """The last layer of one kind of state."""
+    """The last layer."""
 
-    def __init__(self, kind: str) -> None:
-        super().__init__()
-        self.kind = kind
-
-    def forward(self, cached: dict[str, Tensor]) -> Tensor:
-        return cached[self.kind][:, -1]
+    def forward(self, layers: Tensor) -> Tensor:
+        return layers[:, -1]
 
 
-FROZEN: dict[str, Callable[[], nn.Module]] = {
-    PROMPT: lambda: _Mixed("mask"),
-    "[CLS]": lambda: _Last("[CLS]"),
-    BASELINE: lambda: _Last("mean"),
-    "mask, last layer": lambda: _Mixed("mask", LAYERS),
-    "mean, layers attended": lambda: _Mixed("mean"),
+FROZEN: dict[str, tuple[str, Callable[[], nn.Module]]] = {
+    PROMPT: ("mask", _Mixed),
+    "[CLS]": ("[CLS]", _Last),
+    BASELINE: ("mean", _Last),
+    "mask, last layer": ("mask", partial(_Mixed, LAYERS)),
+    "mean, layers attended": ("mean", _Mixed),
 }
+"""Which states an arm reads, and how it mixes them."""
 
 
 def trained(task: Task, cached: Sequence[dict[str, Tensor]], arm: str, seed: int, epochs: int) -> NDArray[np.int64]:
     """Classes that one head gives the test, at the epoch that was best on validation."""
-    train, validation, test = cached
+    kind, mixed = FROZEN[arm]
+    train, validation, test = (each[kind] for each in cached)
     torch.manual_seed(seed)
-    head = nn.Sequential(FROZEN[arm](), nn.Linear(DIM, len(task.classes)))
+    head = nn.Sequential(mixed(), nn.Linear(DIM, len(task.classes)))
     optimizer = torch.optim.AdamW(head.parameters(), lr=RATE)
     labels, best, found = torch.from_numpy(task.train.labels), -1.0, np.empty(0, dtype=np.int64)
     for _ in range(epochs):
         for rows in torch.split(torch.randperm(len(labels)), BATCH):
-            loss = functional.cross_entropy(head({kind: each[rows] for kind, each in train.items()}), labels[rows])
+            loss = functional.cross_entropy(head(train[rows]), labels[rows])
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
