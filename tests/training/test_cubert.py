@@ -129,7 +129,7 @@ def test_the_second_half_is_marked(encoder, vocabulary):
     np.testing.assert_array_equal(batch["token_type_ids"].sum(dim=1), np.maximum(0, rows.lengths - rows.second))
 
 
-def test_what_is_masked_does_not_hang_on_the_rows_beside_it(encoder, vocabulary):
+def test_what_is_masked_does_not_depend_on_the_rows_beside_it(encoder, vocabulary):
     masked = cubert._Masked(packed(encoder, SOURCES), vocabulary, 0.3, 0, count=100)
     places = [3, 97, 0, 41]
     together = masked.__getitems__(places)
@@ -235,6 +235,16 @@ def test_places_behind_short_rows_are_copies_until_longer_rows_teach_them(encode
     assert not torch.equal(learnt, places[:20])
     pretrain(encoder, SOURCES, model=short.model, row_length=20, max_steps=1, weight_decay=0)
     assert torch.equal(places[20:40], learnt)
+
+
+def test_a_finished_call_with_short_rows_gives_the_same_places_again(vocabulary, tmp_path):
+    found = []
+    for _ in range(2):
+        encoder = code_encoder(vocabulary, num_layers=1, dim=32, num_heads=4, device="cpu")
+        assert pretrain(encoder, SOURCES, row_length=20, max_steps=2, folder=tmp_path).steps == 2
+        found.append(encoder[0].model.embeddings.position_embeddings.weight.detach())
+    assert torch.equal(*found)
+    assert torch.equal(found[1][20:40], found[1][:20])
 
 
 def test_rows_are_as_long_as_they_are_asked_to_be(encoder):
