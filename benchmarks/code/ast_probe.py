@@ -29,7 +29,7 @@ from embedkit.probes.ast import AstScore, LeafVectors, floor_scores, layer_score
 SEEDS = (0, 1, 2)
 SIZES = (900, 300)
 SPARE = 1.5
-STEPS = 1200
+STEPS = 1000
 RANK, RANKS = 64, (8, 16, 128)
 MIDDLE, LAYERS = 3, (0, 1, 2, 3, 4, 5, 6)
 RANDOM = (1, 3)
