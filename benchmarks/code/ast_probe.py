@@ -71,10 +71,10 @@ def run(smoke: bool) -> Iterator[Row]:
         functions(files, size if smoke else round(SPARE * size)) for files, size in zip(_files(), sizes, strict=True)
     ]
     layers, drawn = ((0, MIDDLE), (MIDDLE,)) if smoke else (LAYERS, RANDOM)
-    model = load()
-    read = {MODEL: [leaf_vectors(model, each, num_layers=layers) for each in sources]}
-    control = random_layers(model)
-    read[DRAWN] = [leaf_vectors(control, each, num_layers=drawn) for each in sources]
+    depths = {MODEL: layers, DRAWN: drawn}
+    reading = [(name, codes, depths[name]) for name in depths for codes in sources]
+    leaves = [_vectors(job) for job in reading] if smoke else on_cores(_vectors, reading)
+    read = {MODEL: leaves[:2], DRAWN: leaves[2:]}
     left_out = sum(each.left_out for each in read[MODEL])
     wanted = [
         (MODEL, layer, RANK) for layer in dict.fromkeys((MIDDLE, *layers))
@@ -120,6 +120,13 @@ def functions(files: Iterable[Path], wanted: int) -> list[str]:
 
 def _fits(code: str) -> bool:
     return FEWEST <= len(tree_tuple(syntax_tree(code)).leaves) <= MOST
+
+
+def _vectors(job: tuple[str, list[str], tuple[int, ...]]) -> LeafVectors:
+    """What the model, or its layers of chance, make of sources."""
+    name, codes, layers = job
+    model = load(device="cpu")
+    return leaf_vectors(model if name == MODEL else random_layers(model), codes, num_layers=layers)
 
 
 def _draw(there: int, wanted: int, seed: int) -> list[int]:

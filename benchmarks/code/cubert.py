@@ -40,13 +40,15 @@ from embedkit.training.cubert import HeldOut, held_out, pretrain
 from embedkit.training.fit import fit
 
 LAYERS, DIM, HEADS, WINDOW, VOCABULARY = 2, 128, 4, 128, 1000
-ROWS, MASKS, RATE = 32, 0.3, 1e-3
+ROWS, MASKS = 32, 0.3
 TASKS: dict[str, Callable[[Sequence[Function]], list[Example]]] = {
     "swapped operand": swapped_operands,
     "wrong operator": wrong_operator,
 }
 PAPER = {"swapped operand": "93.4, from scratch 87.8", "wrong operator": "92.5, from scratch 76.6"}
 """Accuracy in the paper, in percent: pre-trained and fine-tuned for 20 epochs, and a Transformer from scratch."""
+TUNED = {"swapped operand": (2, 1e-3), "wrong operator": (4, 5e-4)}
+"""Epochs of fine-tuning and learning rate."""
 SEEDS = (0, 1, 2)
 LONGEST, MOST = 1400, 5000
 """Characters of code of a function, and functions of one distribution."""
@@ -67,13 +69,12 @@ class _Size(NamedTuple):
     steps: tuple[int, int]
     held_out: int
     twins: int
-    epochs: int
     tested: int
     seeds: tuple[int, ...]
 
 
-FULL = _Size(60_000, 40_000, (10_000, 4_500), 1_000, 3_000, 2, 2_000, SEEDS)
-SMALL = _Size(150, 20, (1, 1), 5, 8, 1, 4, SEEDS[:1])
+FULL = _Size(60_000, 40_000, (10_000, 4_500), 1_000, 3_000, 2_000, SEEDS)
+SMALL = _Size(150, 20, (1, 1), 5, 8, 4, SEEDS[:1])
 
 
 def run(smoke: bool) -> Iterator[Row]:
@@ -138,7 +139,7 @@ def _pretrained(folder: Path, size: _Size, learnt: Sequence[Function], smoke: bo
     model: Any = None
     for number, stage in enumerate(stages):
         kept: dict[str, Any] = {} if smoke else {"folder": KEPT / str(number), "checkpoints": 10}
-        model = pretrain(encoder, sources, model=model, masks=MASKS, **stage, **kept).model
+        model = pretrain(encoder, sources, model=model, masks=MASKS, n_jobs=1 if smoke else -1, **stage, **kept).model
     encoder.save_pretrained(folder / "pretrained", create_model_card=False)
     return before, held_out(model, encoder, others), _unigram(vocabulary, sources[:KNOWN], others)
 
@@ -175,7 +176,7 @@ def _twins(wanted: tuple[str, Sequence[Function], int], *, folder: Path) -> list
 
 def _compared(task: str, train: Sequence[Example], test: Sequence[Example], folder: Path, size: _Size) -> Iterator[Row]:
     jobs = [(arm, seed) for arm in ("pretrained", "scratch") for seed in size.seeds]
-    work = partial(_fine_tuned, train=train, test=test, folder=folder, epochs=size.epochs)
+    work = partial(_fine_tuned, train=train, test=test, folder=folder, tuned=TUNED[task])
     found = dict(zip(jobs, on_cores(work, jobs), strict=True))
     floor = _tfidf(train, test)
     for name in ("accuracy", "paired_accuracy"):
@@ -206,16 +207,16 @@ def _over_seeds(values: Sequence[float]) -> dict[str, Any]:
 
 
 def _fine_tuned(
-    job: tuple[str, int], *, train: Sequence[Example], test: Sequence[Example], folder: Path, epochs: int
+    job: tuple[str, int], *, train: Sequence[Example], test: Sequence[Example], folder: Path, tuned: tuple[int, float]
 ) -> TwinScores:
-    arm, seed = job
+    (arm, seed), (epochs, rate) = job, tuned
     encoder = ek.load(folder / arm, device="cpu")
     head = SoftmaxLoss(DIM, 2, seed=seed)
     draw = random.Random(seed)  # noqa: S311 (no secret)
     pairs = list(zip(train[::2], train[1::2], strict=True))
     examples = [twin for _ in range(epochs) for pair in draw.sample(pairs, len(pairs)) for twin in pair]
     columns = {"code": [each.code for each in examples], "label": [int(each.label != CORRECT) for each in examples]}
-    fit(encoder, columns, head, learning_rate=RATE, batch_sampler=InOrder, seed=seed, show_progress_bar=False)
+    fit(encoder, columns, head, learning_rate=rate, batch_sampler=InOrder, seed=seed, show_progress_bar=False)
     with torch.inference_mode():
         logits = head.logits(torch.from_numpy(encoder.encode([example.code for example in test]))).numpy()
     return _scored(test, logits[:, 1] - logits[:, 0])

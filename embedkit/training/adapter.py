@@ -4,14 +4,17 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
+from sentence_transformers.base.modules import InputModule
 from torch import Tensor, nn
 
-from embedkit.encoders.batching import token_budget_batches
+from embedkit.encoders.batching import TOKENS_PER_ROW, token_budget_batches
 from embedkit.encoders.depth import at_depths, num_layers_of
 
-CPU_ROWS = 8
-"""On a CPU a batch goes through the model in parts of this many rows of 32 tokens, texts of like length together:
-there time follows the padded size, and a random batch is padded to twice its tokens and more."""
+CPU_VALUES = 256 * 384
+"""On a CPU a batch goes through the model in parts of this many numbers, tokens times width, texts of like length
+together: there time follows the padded size, a random batch is padded to twice its tokens and more, and what the layers
+pass on should stay in a core's cache."""
+_USUAL_WIDTH = 384
 
 
 class TensorLoss(nn.Module):
@@ -59,7 +62,7 @@ class TensorLoss(nn.Module):
         joined = _joined(columns)
         if joined is None:
             return [self._vectors(features) for features in columns]
-        parts = parts_by_length(joined)
+        parts = parts_by_length(joined, self.model)
         order = torch.cat([rows for rows, _ in parts]).argsort()
         vectors = torch.cat([self._vectors(part) for _, part in parts], dim=-2)[..., order, :]
         return list(torch.split(vectors, [len(features["attention_mask"]) for features in columns], dim=-2))
@@ -73,11 +76,12 @@ class TensorLoss(nn.Module):
         return torch.stack([view({**features})["sentence_embedding"] for view in views])
 
 
-def parts_by_length(features: dict[str, Any]) -> list[tuple[Tensor, dict[str, Any]]]:
+def parts_by_length(features: dict[str, Any], model: nn.Module) -> list[tuple[Tensor, dict[str, Any]]]:
     """A batch of texts in the parts that go through a model on a CPU; elsewhere, and of other inputs, the whole batch.
 
     Args:
         features: Of one batch, padded on the right.
+        model: What they go through: the narrower it is, the more rows make a part.
 
     Returns:
         For each part the places of its rows in the batch, and their features, cut behind the longest of them.
@@ -85,8 +89,16 @@ def parts_by_length(features: dict[str, Any]) -> list[tuple[Tensor, dict[str, An
     if not _is_text_on_cpu(features):
         return [(torch.arange(len(next(value for value in features.values() if isinstance(value, Tensor)))), features)]
     lengths = _lengths(features["attention_mask"])
-    parts = [torch.from_numpy(part) for part in token_budget_batches(lengths.numpy(), CPU_ROWS)]
+    rows = max(1, CPU_VALUES // (TOKENS_PER_ROW * _width(model)))
+    parts = [torch.from_numpy(part) for part in token_budget_batches(lengths.numpy(), rows)]
     return [(part, _rows(features, part, int(lengths[part[0]]))) for part in parts]
+
+
+def _width(model: nn.Module) -> int:
+    """Of the states of tokens, by the first module that reads inputs and knows it."""
+    readers = (module for module in model.modules() if isinstance(module, InputModule))
+    widths = (reader.get_embedding_dimension() for reader in readers if hasattr(reader, "get_embedding_dimension"))
+    return next((int(width) for width in widths if width), _USUAL_WIDTH)
 
 
 def _joined(columns: list[dict[str, Any]]) -> dict[str, Any] | None:

@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -25,6 +26,7 @@ from embedkit.encoders.fingerprint import fingerprint
 from embedkit.encoders.inputs import checked_texts
 from embedkit.errors import InputError
 from embedkit.losses.arguments import not_negative, positive, whole
+from embedkit.processes import check_jobs, in_processes
 from embedkit.training.runs import claim, own_random_numbers
 
 __all__ = ["HeldOut", "Pretraining", "held_out", "pretrain"]
@@ -91,6 +93,7 @@ def pretrain(  # noqa: PLR0913 (what a training run is made of)
     weight_decay: float = 0.01,
     checkpoints: int = 1,
     folder: str | Path | None = None,
+    n_jobs: int = 1,
     seed: int = 0,
     show_progress_bar: bool | None = None,
 ) -> Pretraining:
@@ -121,6 +124,7 @@ def pretrain(  # noqa: PLR0913 (what a training run is made of)
         weight_decay: AdamW's.
         checkpoints: How many are written over the run, the last of them at its end, where `folder` is given.
         folder: Where checkpoints are written. A call with the same encoder, sources and options goes on from the last.
+        n_jobs: Processes that cut the sources into pieces; −1 for one a core. The rows do not hang on it.
         seed: Of packing, masks, order, dropout and the heads' weights.
         show_progress_bar: None shows bars on a terminal.
 
@@ -161,6 +165,7 @@ def pretrain(  # noqa: PLR0913 (what a training run is made of)
         ("max_steps", 1 if max_steps is None else max_steps),
     ):
         whole(name, count)
+    check_jobs(n_jobs)
     positive("learning_rate", learning_rate)
     not_negative("weight_decay", weight_decay)
     for name, share in (("masks", masks), ("warmup", warmup)):
@@ -168,7 +173,7 @@ def pretrain(  # noqa: PLR0913 (what a training run is made of)
             raise InputError(f"{name} must be a share, between 0 and 1; received {share}")
     if model is not None and getattr(model, "bert", None) is not backbone:
         raise InputError("model must be that of an earlier call on this encoder; it holds another backbone")
-    rows = _packed(reader, checked_texts(sources, "sources"), _length(reader, row_length), seed)
+    rows = _packed(reader, checked_texts(sources, "sources"), _length(reader, row_length), seed, n_jobs)
     steps = max_steps or math.ceil(len(rows) * epochs / batch_size)
     asked = _Masked(rows, reader.tokenizer, masks, seed, count=steps * batch_size)
     with contextlib.ExitStack() as stack:
@@ -375,10 +380,10 @@ def _length(reader: CodeInput, row_length: int | None) -> int:
     return row_length
 
 
-def _packed(reader: CodeInput, sources: Sequence[str], window: int, seed: int) -> _Rows:
+def _packed(reader: CodeInput, sources: Sequence[str], window: int, seed: int, n_jobs: int = 1) -> _Rows:
     """Fill rows of so many subwords with the lines of the sources, in their order."""
     tokenizer = reader.tokenizer
-    lines, owners, unreadable = _lines(reader, sources, window - 3)
+    lines, owners, unreadable = _lines(reader, sources, window - 3, n_jobs)
     draw = np.random.default_rng(seed)
     row_ids, lengths, seconds, labels = [], [], [], []
     begin = [tokenizer.cls_token_id]
@@ -407,16 +412,16 @@ def _packed(reader: CodeInput, sources: Sequence[str], window: int, seed: int) -
     return _Rows(np.array(row_ids), np.array(lengths), np.array(seconds), np.array(labels), unreadable)
 
 
-def _lines(reader: CodeInput, sources: Sequence[str], most: int) -> tuple[list[list[int]], list[int], int]:
+def _lines(reader: CodeInput, sources: Sequence[str], most: int, n_jobs: int) -> tuple[list[list[int]], list[int], int]:
     """Subwords of each logical line, at most so many, the number of its source, and how many do not parse."""
     lines: list[list[int]] = []
     owners: list[int] = []
     unreadable = 0
+    cut = in_processes(reader.cut.tokenize, ((source,) for source in sources), n_jobs)
     for start in tqdm(range(0, len(sources), _CHUNK), desc="tokenise", disable=None, delay=2):
         pieces: list[list[str]] = []
         numbers: list[int] = []
-        for number, source in enumerate(sources[start : start + _CHUNK], start=start):
-            found = reader.cut.tokenize(source)
+        for number, found in enumerate(islice(cut, _CHUNK), start=start):
             unreadable += found[0] == ERROR
             for line in _logical_lines(found) if found[0] != ERROR else ():
                 pieces.append(line)

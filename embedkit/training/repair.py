@@ -156,7 +156,7 @@ class _PointerObjective(nn.Module):
         (features,) = sentence_features
         losses = [
             self._losses(part, [self.pointers[number] for number in labels.cpu()[rows].tolist()])
-            for rows, part in parts_by_length(features)
+            for rows, part in parts_by_length(features, self.model)
         ]
         return torch.cat(losses).sum(dim=1).mean()
 

@@ -99,13 +99,13 @@ def test_texts_of_like_length_go_through_the_model_together_and_nothing_else_cha
             self.vectors = (first, second)
             return (first * second.roll(1, dims=-2)).sum()
 
-    monkeypatch.setattr("embedkit.training.adapter.CPU_ROWS", 1000)
+    monkeypatch.setattr("embedkit.training.adapter.CPU_VALUES", 10**9)
     together = Seen()
     TensorLoss(encoder, together, by_layer=by_layer)(features).backward()
     gradients = [weight.grad.clone() for weight in encoder.parameters() if weight.grad is not None]
 
     encoder.zero_grad()
-    monkeypatch.setattr("embedkit.training.adapter.CPU_ROWS", 1)
+    monkeypatch.setattr("embedkit.training.adapter.CPU_VALUES", 1)
     widths = []
     watch = encoder[0].auto_model.embeddings.register_forward_hook(lambda *it: widths.append(it[2].shape[1]))
     parted = Seen()

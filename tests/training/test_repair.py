@@ -12,7 +12,7 @@ from embedkit.encoders.code.tasks import variable_misuse
 from embedkit.errors import InputError
 from embedkit.evaluation.repair import repair_scores
 from embedkit.modules.pointer import PointerHead
-from embedkit.training.adapter import CPU_ROWS
+from embedkit.training.adapter import CPU_VALUES
 from embedkit.training.repair import _PointerObjective, pointer_loss, train_repair
 
 FUNCTIONS = """
@@ -224,10 +224,10 @@ def test_functions_of_like_length_go_through_the_model_together_and_nothing_else
     features = repairer.encoder.preprocess([example.code for example in examples])
     labels = torch.arange(len(examples))
     kept = [row for row, one in enumerate(repairer.pointers(examples)) if one.are_known]
-    assert CPU_ROWS > 1
+    assert CPU_VALUES > 1
     values = []
-    for rows in (1000, 1):
-        monkeypatch.setattr("embedkit.training.adapter.CPU_ROWS", rows)
+    for values_of_a_part in (10**9, 1):
+        monkeypatch.setattr("embedkit.training.adapter.CPU_VALUES", values_of_a_part)
         cut = {name: value[kept] if torch.is_tensor(value) else value for name, value in features.items()}
         repairer.encoder.zero_grad()
         values.append(objective([cut], labels[kept]))
