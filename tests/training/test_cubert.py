@@ -97,6 +97,13 @@ def test_equal_seeds_pack_alike(encoder):
     assert one.shape != other.shape or (one != other).any()
 
 
+def test_rows_do_not_hang_on_how_many_processes_cut_the_sources(encoder):
+    sources = [*SOURCES, "print 'two'"]
+    alone, shared = (cubert._packed(encoder[0], sources, WINDOW, 0, n_jobs) for n_jobs in (1, 2))
+    np.testing.assert_array_equal(alone.ids, shared.ids)
+    assert (alone.lengths.tolist(), alone.unreadable) == (shared.lengths.tolist(), 1)
+
+
 # -- masks ---------------------------------------------------------------------------------------------
 
 
@@ -289,6 +296,7 @@ def test_what_does_not_parse_is_left_out_and_counted(encoder):
         (SOURCES, {"masks": 1.5}, "masks must be a share"),
         (SOURCES, {"warmup": -1}, "warmup"),
         (SOURCES, {"batch_size": 0}, "batch_size"),
+        (SOURCES, {"n_jobs": 0}, "n_jobs must be a number of processes"),
         (SOURCES, {"learning_rate": 0}, "learning_rate"),
     ],
 )

@@ -11,7 +11,7 @@ from torch import nn
 from embedkit.encoders.lora import LoRA, add_lora, merge_lora
 from embedkit.errors import CorruptFileError, InputError
 from embedkit.losses import CoSENTLoss, StarbucksLoss
-from embedkit.training.adapter import TensorLoss
+from embedkit.training.adapter import CPU_VALUES, TensorLoss, parts_by_length
 from embedkit.training.examples import as_dataset
 from embedkit.training.fit import fit
 
@@ -117,6 +117,16 @@ def test_texts_of_like_length_go_through_the_model_together_and_nothing_else_cha
         torch.testing.assert_close(part, whole, rtol=0, atol=1e-6)
     for part, whole in zip((w.grad for w in encoder.parameters() if w.grad is not None), gradients, strict=True):
         torch.testing.assert_close(part, whole, rtol=1e-4, atol=1e-6)
+
+
+def test_the_narrower_a_model_the_more_rows_make_a_part(make_encoder, monkeypatch):
+    encoder = make_encoder()
+    features = encoder.preprocess(["a " * 14] * 64)  # 16 tokens each, and the model 32 wide
+    (part,) = parts_by_length(features, encoder)
+    assert len(part[0]) == 64
+    monkeypatch.setattr(encoder[0], "get_embedding_dimension", lambda: CPU_VALUES // (16 * 8))
+    assert [len(rows) for rows, _ in parts_by_length(features, encoder)] == [8] * 8
+    assert [len(rows) for rows, _ in parts_by_length(features, nn.Linear(1, 1))] == [16] * 4  # as of MiniLM
 
 
 def test_columns_that_cannot_be_joined_are_encoded_one_by_one(make_encoder):
