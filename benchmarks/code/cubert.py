@@ -49,7 +49,7 @@ PAPER = {"swapped operand": "93.4, from scratch 87.8", "wrong operator": "92.5, 
 """Accuracy in the paper, in percent: pre-trained and fine-tuned for 20 epochs, and a Transformer from scratch."""
 TUNED = {"swapped operand": (2, 1e-3), "wrong operator": (4, 5e-4)}
 """Epochs of fine-tuning and learning rate. Wrong operators were also run for 2 epochs at 1e-3, where the test gave .644
-(TF-IDF .643); it was seen before the 4 epochs, which validation had put first by .007 with one seed, were taken back."""
+(TF-IDF .643); that was seen before the 4 epochs, first on validation by .007 with one seed, were taken back."""
 SEEDS = (0, 1, 2)
 LONGEST, MOST = 1400, 5000
 """Characters of code of a function, and functions of one distribution."""
