@@ -74,7 +74,7 @@ class _Size(NamedTuple):
     seeds: tuple[int, ...]
 
 
-FULL = _Size(60_000, 40_000, (10_000, 4_500), 1_000, 3_000, 2_000, SEEDS)
+FULL = _Size(60_000, 32_000, (8_000, 3_500), 1_000, 3_000, 2_000, SEEDS)
 SMALL = _Size(150, 20, (1, 1), 5, 8, 4, SEEDS[:1])
 
 

@@ -51,7 +51,7 @@ MIN_EXAMPLES = 250
 SIZES = {"train": 1500, "validation": 300, "test": 800}
 SEEDS = (0, 1, 2)
 EPOCHS, BATCH, RATE = 40, 64, 1e-3
-STEPS, TUNED_BATCH, TUNED_RATE, NEW_RATE = 40, 16, 1e-3, 3e-3
+STEPS, TUNED_BATCH, TUNED_RATE, NEW_RATE = 30, 16, 1e-3, 3e-3
 TUNED_TEST = 400
 
 PROMPT, BASELINE = "CodePrompt", "mean of tokens"

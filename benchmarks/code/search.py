@@ -8,9 +8,10 @@ vectors, TF-IDF, and BM25 (package bm25s) on names that are split into their wor
 
 The baseline is all-MiniLM-L6-v2. The trained model is the same one after `code_search` on pairs of the training
 packages, with three seeds. Its rate, size of batches, share of masked names and number of tokens, and plain code rather
-than words alone, were chosen on the validation packages; so was the number of pairs, by its cost. A trained row's value
-is the mean over seeds, its interval that of the queries. all-MiniLM-L6-v2 was itself trained on CodeSearchNet,
-docstrings and code of GitHub.
+than words alone, were chosen on the validation packages; so was the number of pairs, by its cost, and that training
+multiplies in bfloat16 (MRR@10 of 1,000, plain and masked, one seed: .766 and .564, in float32 .762 and .559). A trained
+row's value is the mean over seeds, its interval that of the queries. all-MiniLM-L6-v2 was itself trained on
+CodeSearchNet, docstrings and code of GitHub.
 
 Beside the rows, `search.png` draws MRR@10, one of 1,000.
 """
@@ -105,7 +106,8 @@ def _by_minilm(seed: int | None, *, task: Task, smoke: bool) -> Arm:
     if seed is not None:
         count, batch_size = (8, 4) if smoke else (TRAINING_PAIRS, BATCH)
         functions = corpus_functions("train", smoke=smoke)
-        code_search(encoder, functions, num_pairs=count, batch_size=batch_size, seed=seed, show_progress_bar=False)
+        options: dict[str, Any] = {"bf16": True, "seed": seed, "show_progress_bar": False}
+        code_search(encoder, functions, num_pairs=count, batch_size=batch_size, **options)
     return _by_vectors(task, encoder.encode)
 
 

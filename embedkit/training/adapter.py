@@ -14,6 +14,8 @@ CPU_VALUES = 256 * 384
 """On a CPU a batch goes through the model in parts of this many numbers, tokens times width, texts of like length
 together: there time follows the padded size, a random batch is padded to twice its tokens and more, and what the layers
 pass on should stay in a core's cache."""
+BF16_VALUES = 4 * CPU_VALUES
+"""The same where products are in bfloat16: these gain only when they are large."""
 _USUAL_WIDTH = 384
 
 
@@ -28,6 +30,7 @@ class TensorLoss(nn.Module):
         model: The encoder. The trainer puts its own wrapped copy here.
         loss: Called with one tensor a column, then the labels if the data have them.
         by_layer: Whether the loss takes the vectors of all layers.
+        bf16: Whether the trainer's products are in bfloat16.
 
     Example:
         >>> import embedkit as ek
@@ -40,9 +43,9 @@ class TensorLoss(nn.Module):
         torch.Size([])
     """
 
-    def __init__(self, model: Any, loss: nn.Module, *, by_layer: bool = False) -> None:
+    def __init__(self, model: Any, loss: nn.Module, *, by_layer: bool = False, bf16: bool = False) -> None:
         super().__init__()
-        self.model, self.loss, self.by_layer = model, loss, by_layer
+        self.model, self.loss, self.by_layer, self.bf16 = model, loss, by_layer, bf16
 
     def forward(
         self, sentence_features: Iterable[dict[str, Any]], labels: Tensor | None = None
@@ -62,7 +65,7 @@ class TensorLoss(nn.Module):
         joined = _joined(columns)
         if joined is None:
             return [self._vectors(features) for features in columns]
-        parts = parts_by_length(joined, self.model)
+        parts = parts_by_length(joined, self.model, bf16=self.bf16)
         order = torch.cat([rows for rows, _ in parts]).argsort()
         vectors = torch.cat([self._vectors(part) for _, part in parts], dim=-2)[..., order, :]
         return list(torch.split(vectors, [len(features["attention_mask"]) for features in columns], dim=-2))
@@ -76,12 +79,15 @@ class TensorLoss(nn.Module):
         return torch.stack([view({**features})["sentence_embedding"] for view in views])
 
 
-def parts_by_length(features: dict[str, Any], model: nn.Module) -> list[tuple[Tensor, dict[str, Any]]]:
+def parts_by_length(
+    features: dict[str, Any], model: nn.Module, *, bf16: bool = False
+) -> list[tuple[Tensor, dict[str, Any]]]:
     """A batch of texts in the parts that go through a model on a CPU; elsewhere, and of other inputs, the whole batch.
 
     Args:
         features: Of one batch, padded on the right.
         model: What they go through: the narrower it is, the more rows make a part.
+        bf16: Whether its products are in bfloat16, with which more rows make a part.
 
     Returns:
         For each part the places of its rows in the batch, and their features, cut behind the longest of them.
@@ -89,7 +95,8 @@ def parts_by_length(features: dict[str, Any], model: nn.Module) -> list[tuple[Te
     if not _is_text_on_cpu(features):
         return [(torch.arange(len(next(value for value in features.values() if isinstance(value, Tensor)))), features)]
     lengths = _lengths(features["attention_mask"])
-    rows = max(1, CPU_VALUES // (TOKENS_PER_ROW * _width(model)))
+    values = BF16_VALUES if bf16 else CPU_VALUES
+    rows = max(1, values // (TOKENS_PER_ROW * _width(model)))
     parts = [torch.from_numpy(part) for part in token_budget_batches(lengths.numpy(), rows)]
     return [(part, _rows(features, part, int(lengths[part[0]]))) for part in parts]
 

@@ -101,7 +101,8 @@ def fit(  # noqa: PLR0913 (what a training run is made of)
             the last one there. None keeps none.
         seed: Of the order of the examples, dropout and new weights.
         show_progress_bar: None shows one on a terminal.
-        **options: More of sentence-transformers' training arguments, such as `bf16` or `gradient_checkpointing`.
+        **options: More of sentence-transformers' training arguments, such as `gradient_checkpointing` or `bf16`:
+            products in bfloat16, faster on processors that have them unless the encoder is narrow.
             Weights of a loss that begin at random want a higher rate than an encoder that is only tuned:
             `learning_rate_mapping={"^loss": 1e-2}`.
 
@@ -180,7 +181,7 @@ def fit(  # noqa: PLR0913 (what a training run is made of)
             **options,
         )
         dataset = with_row_numbers(loss, dataset)
-        adapted = TensorLoss(encoder, loss, by_layer=getattr(loss, "by_layer", False))
+        adapted = TensorLoss(encoder, loss, by_layer=getattr(loss, "by_layer", False), bf16=arguments.bf16)
         if lora:
             torch.manual_seed(seed)
             add_lora(encoder, lora)

@@ -126,6 +126,7 @@ def test_the_narrower_a_model_the_more_rows_make_a_part(make_encoder, monkeypatc
     assert len(part[0]) == 64
     monkeypatch.setattr(encoder[0], "get_embedding_dimension", lambda: CPU_VALUES // (16 * 8))
     assert [len(rows) for rows, _ in parts_by_length(features, encoder)] == [8] * 8
+    assert [len(rows) for rows, _ in parts_by_length(features, encoder, bf16=True)] == [32] * 2
     assert [len(rows) for rows, _ in parts_by_length(features, nn.Linear(1, 1))] == [16] * 4  # as of MiniLM
 
 
@@ -159,6 +160,19 @@ def test_a_loss_of_sentence_transformers_is_taken_as_it_is(make_encoder):
     version = encoder.fingerprint
     fit(encoder, GRADED, losses.CoSENTLoss(encoder), **settings())
     assert encoder.fingerprint != version
+
+
+def test_products_in_bfloat16_take_larger_parts_of_a_batch_and_leave_weights_in_float32(make_encoder, monkeypatch):
+    monkeypatch.setattr("embedkit.training.adapter.CPU_VALUES", 1)
+    seen = {}
+    for bf16 in (False, True):
+        encoder, kinds = make_encoder(), []
+        dense = encoder[0].auto_model.encoder.layer[0].output.dense
+        dense.register_forward_hook(lambda *it, kinds=kinds: kinds.append(it[2].dtype))
+        fit(encoder, GRADED, SquaredError(), **settings(max_steps=1, bf16=bf16))
+        seen[bf16] = kinds
+        assert {weight.dtype for weight in encoder.parameters()} == {torch.float32}
+    assert seen == {False: [torch.float32] * 2, True: [torch.bfloat16]}
 
 
 class CutShortError(Exception):
