@@ -43,8 +43,13 @@ def fingerprint(encoder: nn.Module) -> str:
 def weights_version(encoder: nn.Module) -> tuple[Any, ...]:
     """A cheap value that changes whenever a weight is written in place, replaced or converted, or a setting is."""
     settings = [(name, _settings(part), _tokenizer_version(part)) for name, part in _parts(encoder)]
-    weights = [(tensor.data_ptr(), tensor._version) for tensor in encoder.state_dict(keep_vars=True).values()]
+    weights = [(tensor.data_ptr(), _version(tensor)) for tensor in encoder.state_dict(keep_vars=True).values()]
     return _optimizer_steps, _canonical(settings), *weights
+
+
+def _version(tensor: torch.Tensor) -> Any:
+    """Counts writes; of a tensor that was made in inference mode and keeps no count, equal to nothing."""
+    return object() if tensor.is_inference() else tensor._version
 
 
 def _bytes_of(tensor: torch.Tensor) -> Any:

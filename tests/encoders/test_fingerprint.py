@@ -170,6 +170,15 @@ def test_an_encoder_read_in_inference_mode_has_one(checkpoint, make_encoder):
     assert found == make_encoder().fingerprint
 
 
+def test_a_copy_made_in_inference_mode_has_one_and_no_change_goes_unnoticed(make_encoder):
+    encoder = make_encoder()
+    with torch.inference_mode():
+        copied = copy.deepcopy(encoder)
+        assert copied.fingerprint == copied.fingerprint == encoder.fingerprint
+        next(copied.parameters()).add_(1)
+    assert copied.fingerprint != encoder.fingerprint
+
+
 def two_towers(make_encoder, *, query="mean", document="mean", window=64, default="document"):
     towers = []
     for kind, pooling in (("bert", query), ("distilbert", document)):
