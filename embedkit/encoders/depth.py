@@ -4,6 +4,7 @@ import copy
 import operator
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from types import MethodType
 from typing import Any, TypeVar
 
 from torch import nn
@@ -209,6 +210,8 @@ def _with_stack(module: M, path: list[str], stack: list[nn.Module]) -> M:
         return type(module)(stack)
     view = copy.copy(module)
     view._modules = dict(module._modules)
+    if isinstance(forward := module.__dict__.get("forward"), MethodType):  # in training, accelerate's autocast
+        view.__dict__["forward"] = MethodType(forward.__func__, view)
     child = module._modules[path[0]]
     if child is not None:
         view._modules[path[0]] = _with_stack(child, path[1:], stack)

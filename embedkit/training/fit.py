@@ -5,7 +5,7 @@ import inspect
 import math
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -198,6 +198,7 @@ def fit(  # noqa: PLR0913 (what a training run is made of)
             trainer.remove_callback(PrinterCallback)
             trainer.train(resume_from_checkpoint=str(last) if last else None)
         finally:
+            _take_autocast(encoder)
             if lora:
                 merge_lora(encoder)
             encoder.eval()
@@ -235,6 +236,21 @@ def _arguments(**options: Any) -> SentenceTransformerTrainingArguments:
     except (TypeError, ValueError) as error:
         message = f"options must be training arguments of sentence-transformers that go together; received {error}"
         raise InputError(message) from error
+
+
+def _take_autocast(encoder: Any) -> dict[str, Any]:
+    """Take off what accelerate puts around an encoder's forward for mixed precision, and leaves there; return it."""
+    return {name: vars(encoder).pop(name) for name in ("forward", "_original_forward") if name in vars(encoder)}
+
+
+@contextlib.contextmanager
+def _in_float32(encoder: Any) -> Iterator[None]:
+    """Within, the encoder encodes as it will when training has ended."""
+    autocast = _take_autocast(encoder)
+    try:
+        yield
+    finally:
+        vars(encoder).update(autocast)
 
 
 class _Trainer(SentenceTransformerTrainer):
@@ -279,7 +295,8 @@ class _Epochs(TrainerCallback):
 
     def _embed(self) -> Any:
         training = self.encoder.training
-        embeddings = self.encoder.encode(self.dataset[self.dataset.column_names[0]][:])
+        with _in_float32(self.encoder):
+            embeddings = self.encoder.encode(self.dataset[self.dataset.column_names[0]][:])
         self.encoder.train(training)
         return embeddings
 
@@ -292,7 +309,8 @@ class _Evaluator(BaseEvaluator):
         self.score, self.primary_metric = score, "score"
 
     def __call__(self, model: Any, *_: Any, **__: Any) -> dict[str, float]:
-        value = float(self.score(model))
+        with _in_float32(model):
+            value = float(self.score(model))
         if not math.isfinite(value):
             message = f"score must give a finite number; it gave {value}: did the training diverge?"
             raise InputError(message)

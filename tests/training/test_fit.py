@@ -175,6 +175,47 @@ def test_products_in_bfloat16_take_larger_parts_of_a_batch_and_leave_weights_in_
     assert seen == {False: [torch.float32] * 2, True: [torch.bfloat16]}
 
 
+def test_bfloat16_ends_with_the_training_and_a_score_does_not_see_it(make_encoder):
+    encoder, scores = make_encoder(), []
+
+    def score(trained):
+        scores.append((trained.encode(TEXTS), trained.encode(TEXTS, num_layers=1)))
+        return 1.0
+
+    fit(encoder, GRADED, SquaredError(), score=score, **settings(max_steps=1, bf16=True))
+    fresh = make_encoder()
+    fresh.load_state_dict(encoder.state_dict())
+    for layers, scored in zip((None, 1), scores[-1], strict=True):
+        expected = fresh.encode(TEXTS, num_layers=layers)
+        np.testing.assert_array_equal(encoder.encode(TEXTS, num_layers=layers), expected)
+        np.testing.assert_array_equal(scored, expected)
+
+    with pytest.raises(CutShortError):
+        fit(encoder, GRADED, Cut(SquaredError(), 1), **settings(bf16=True))
+    assert "forward" not in vars(encoder)
+
+
+def test_a_loss_by_layer_gets_every_layer_in_bfloat16_too(make_encoder):
+    encoder, seen = make_encoder(), []
+    for module in encoder.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        elif isinstance(module, nn.Linear):  # so that each layer changes much
+            module.weight.data *= 8
+    expected = torch.stack([torch.from_numpy(encoder.encode(TEXTS, num_layers=depth)) for depth in range(1, 5)])
+
+    class Seen(FirstLayer):
+        def forward(self, first, second, scores):
+            seen.append(first.detach()[:, scores.argsort()])
+            return super().forward(first, second, scores)
+
+    numbered = [(text, text, float(number)) for number, text in enumerate(TEXTS)]
+    fit(encoder, numbered, Seen(), **settings(max_steps=1, bf16=True))
+    torch.testing.assert_close(seen[0], expected, rtol=0, atol=0.05)
+    assert (expected[1:] - expected[:-1]).abs().amax(dim=(1, 2)).min() > 0.2
+    assert not torch.equal(seen[0], expected)
+
+
 class CutShortError(Exception):
     pass
 
