@@ -4,7 +4,7 @@ Pairs of code search from a few modules of the standard library, 32 a batch and 
 sentence-transformers' own trainer with its MultipleNegativesRankingLoss, the same options and the same texts. All times
 are of whole calls, turn by turn, on the threads of the machine; above 1 the first is faster. Products in bfloat16 are
 compared with the same training in float32, of all-MiniLM-L6-v2 and of a BERT of 2 layers x 128 with its tokenizer. They
-are fast only on processors that have them, as the machine of the stored rows does (AMX).
+can gain only on processors that have them, as the machine of the stored rows does (AMX).
 """
 
 import tempfile

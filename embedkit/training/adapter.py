@@ -15,7 +15,7 @@ CPU_VALUES = 256 * 384
 together: there time follows the padded size, a random batch is padded to twice its tokens and more, and what the layers
 pass on should stay in a core's cache."""
 BF16_VALUES = 4 * CPU_VALUES
-"""The same where products are in bfloat16: these gain only when they are large."""
+"""The same where products are in bfloat16, which small parts slow down."""
 _USUAL_WIDTH = 384
 
 

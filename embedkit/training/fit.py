@@ -102,7 +102,7 @@ def fit(  # noqa: PLR0913 (what a training run is made of)
         seed: Of the order of the examples, dropout and new weights.
         show_progress_bar: None shows one on a terminal.
         **options: More of sentence-transformers' training arguments, such as `gradient_checkpointing` or `bf16`:
-            products in bfloat16, faster on processors that have them unless the encoder is narrow.
+            products in bfloat16. The weights stay in float32, and so does what the encoder gives to `score` and later.
             Weights of a loss that begin at random want a higher rate than an encoder that is only tuned:
             `learning_rate_mapping={"^loss": 1e-2}`.
 
